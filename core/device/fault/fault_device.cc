@@ -1,0 +1,108 @@
+#include "core/device/fault/fault_device.h"
+
+#include <chrono>
+#include <thread>
+
+namespace weft {
+
+const char* name(DeviceCall call) {
+  constexpr const char* kNames[kDeviceCalls] = {
+      "allocate", "allocate_shared", "allocate_pinned", "create_stream", "create_event", "submit",
+      "copy",     "record",          "wait",            "query",         "synchronize",  "enable_peer"};
+  return kNames[static_cast<int>(call)];
+}
+
+void FaultDevice::plan(DeviceCall call, std::int64_t nth, Action action) {
+  const std::scoped_lock lock(mutex_);
+  armed_ = Armed{call, counts_[static_cast<std::size_t>(call)] + nth, action};
+}
+
+void FaultDevice::clear() {
+  const std::scoped_lock lock(mutex_);
+  armed_.reset();
+}
+
+std::int64_t FaultDevice::calls(DeviceCall call) const {
+  const std::scoped_lock lock(mutex_);
+  return counts_[static_cast<std::size_t>(call)];
+}
+
+void FaultDevice::before(DeviceCall call) {
+  std::optional<Action> strikes;
+  {
+    const std::scoped_lock lock(mutex_);
+    const std::int64_t count = ++counts_[static_cast<std::size_t>(call)];
+    if (armed_ && armed_->call == call && armed_->at == count) {
+      strikes = armed_->action;
+      armed_.reset();
+    }
+  }
+  if (!strikes) return;
+  std::this_thread::sleep_for(std::chrono::nanoseconds(strikes->delay_ns));
+  if (strikes->fails_with) {
+    throw Error(*strikes->fails_with, concat("planned fault: ", weft::name(call), " failed"),
+                {.device = id().str()});
+  }
+}
+
+void* FaultDevice::allocate(Bytes bytes) {
+  before(DeviceCall::allocate);
+  return inner_.allocate(bytes);
+}
+
+void* FaultDevice::allocate_shared(Bytes bytes) {
+  before(DeviceCall::allocate_shared);
+  return inner_.allocate_shared(bytes);
+}
+
+void* FaultDevice::allocate_pinned(Bytes bytes) {
+  before(DeviceCall::allocate_pinned);
+  return inner_.allocate_pinned(bytes);
+}
+
+Stream FaultDevice::create_stream(StreamPriority priority) {
+  before(DeviceCall::create_stream);
+  return inner_.create_stream(priority);
+}
+
+Event FaultDevice::create_event() {
+  before(DeviceCall::create_event);
+  return inner_.create_event();
+}
+
+void FaultDevice::submit(Stream stream, const Work& work) {
+  before(DeviceCall::submit);
+  inner_.submit(stream, work);
+}
+
+void FaultDevice::copy(Stream stream, void* to, const void* from, Bytes bytes) {
+  before(DeviceCall::copy);
+  inner_.copy(stream, to, from, bytes);
+}
+
+void FaultDevice::record(Event event, Stream stream) {
+  before(DeviceCall::record);
+  inner_.record(event, stream);
+}
+
+void FaultDevice::wait(Stream stream, Event event) {
+  before(DeviceCall::wait);
+  inner_.wait(stream, event);
+}
+
+bool FaultDevice::query(Event event) {
+  before(DeviceCall::query);
+  return inner_.query(event);
+}
+
+bool FaultDevice::synchronize(Event event, Deadline deadline) {
+  before(DeviceCall::synchronize);
+  return inner_.synchronize(event, deadline);
+}
+
+void FaultDevice::enable_peer(DeviceId peer) {
+  before(DeviceCall::enable_peer);
+  inner_.enable_peer(peer);
+}
+
+}  // namespace weft

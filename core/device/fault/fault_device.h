@@ -1,0 +1,85 @@
+// A device that fails, or is late, when told to: a decorator around any other.
+//
+// plan(call, nth, action) arms one fault: the nth such call from now on (1 is the next) throws an Error
+// of the given code before it reaches the inner device, or reaches it late. Everything else passes
+// through. With it, nearly every row of the fault matrix runs on a machine without a GPU.
+//
+// Invariants
+//   1. A failed call has not reached the inner device, so nothing is left behind by it.
+//   2. Calls that give something back (deallocate, destroy) never fail.
+//
+// Thread safety: any thread; the count of calls is one for all threads.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+
+#include "core/base/error.h"
+#include "core/device/device.h"
+
+namespace weft {
+
+enum class DeviceCall : std::uint8_t {
+  allocate, allocate_shared, allocate_pinned, create_stream, create_event, submit, copy, record, wait,
+  query, synchronize, enable_peer
+};
+inline constexpr int kDeviceCalls = 12;
+const char* name(DeviceCall call);
+
+class FaultDevice final : public Device {
+ public:
+  struct Action {
+    std::optional<ErrorCode> fails_with;  // nothing: only late
+    std::int64_t delay_ns = 0;
+  };
+
+  explicit FaultDevice(Device& inner) : inner_(inner) {}
+
+  void plan(DeviceCall call, std::int64_t nth, Action action);
+  void clear();
+  std::int64_t calls(DeviceCall call) const;  // so far
+
+  DeviceId id() const override { return inner_.id(); }
+  std::string name() const override { return inner_.name(); }
+  void* allocate(Bytes bytes) override;
+  void deallocate(void* memory) noexcept override { inner_.deallocate(memory); }
+  void* allocate_shared(Bytes bytes) override;
+  void deallocate_shared(void* memory) noexcept override { inner_.deallocate_shared(memory); }
+  void* allocate_pinned(Bytes bytes) override;
+  void deallocate_pinned(void* memory) noexcept override { inner_.deallocate_pinned(memory); }
+  Stream create_stream(StreamPriority priority) override;
+  void destroy_stream(Stream stream) noexcept override { inner_.destroy_stream(stream); }
+  Event create_event() override;
+  void destroy_event(Event event) noexcept override { inner_.destroy_event(event); }
+  void submit(Stream stream, const Work& work) override;
+  void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
+  void record(Event event, Stream stream) override;
+  void wait(Stream stream, Event event) override;
+  bool query(Event event) override;
+  bool synchronize(Event event, Deadline deadline) override;
+  bool can_access(DeviceId peer) const override { return inner_.can_access(peer); }
+  void enable_peer(DeviceId peer) override;
+  std::optional<std::string> access_problem(const void* memory, Bytes bytes) const override {
+    return inner_.access_problem(memory, bytes);
+  }
+  std::optional<DeviceId> owner_of(const void* memory) const override {
+    return inner_.owner_of(memory);
+  }
+
+ private:
+  struct Armed {
+    DeviceCall call;
+    std::int64_t at;  // the count at which it strikes
+    Action action;
+  };
+  void before(DeviceCall call);
+
+  Device& inner_;
+  mutable std::mutex mutex_;
+  std::array<std::int64_t, kDeviceCalls> counts_{};
+  std::optional<Armed> armed_;
+};
+
+}  // namespace weft

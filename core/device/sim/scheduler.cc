@@ -1,0 +1,99 @@
+#include "core/device/sim/scheduler.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <vector>
+
+#include "core/base/config.h"
+
+namespace weft {
+namespace {
+
+struct State {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<const void*> runnable;  // one mark a work that has begun
+  const void* running = nullptr;
+  std::uint64_t random = 0;
+};
+
+State& state() {
+  static State& instance = *new State();
+  return instance;
+}
+
+std::atomic<std::uint64_t>& seed_word() {
+  static std::atomic<std::uint64_t> seed{static_cast<std::uint64_t>(config().sim_seed)};
+  return seed;
+}
+
+// Marks this thread's running work; its address is the work's identity.
+thread_local char mark = 0;
+
+// splitmix64 (Steele, Lea, Flood 2014).
+std::uint64_t next_random(std::uint64_t& x) {
+  std::uint64_t z = (x += 0x9e3779b97f4a7c15u);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+void draw_next(State& s) {
+  s.running = s.runnable.empty() ? nullptr
+                                 : s.runnable[next_random(s.random) % s.runnable.size()];
+  s.changed.notify_all();
+}
+
+void wait_for_turn(State& s, std::unique_lock<std::mutex>& lock) {
+  s.changed.wait(lock, [&] { return s.running == &mark; });
+}
+
+bool seeded() { return seed_word().load(std::memory_order_relaxed) != 0; }
+
+}  // namespace
+
+void SimScheduler::seed(std::uint64_t seed) {
+  const std::scoped_lock lock(state().mutex);
+  state().random = seed;
+  seed_word().store(seed, std::memory_order_relaxed);
+}
+
+void SimScheduler::yield_point() {
+  if (!seeded()) return;
+  State& s = state();
+  std::unique_lock lock(s.mutex);
+  if (s.running != &mark) return;
+  draw_next(s);
+  wait_for_turn(s, lock);
+}
+
+void SimScheduler::yield_waiting() {
+  if (seeded()) {
+    yield_point();
+  } else {
+    sched_yield();
+  }
+}
+
+SimScheduler::Turn::Turn() : seeded_(seeded()) {
+  if (!seeded_) return;
+  State& s = state();
+  std::unique_lock lock(s.mutex);
+  s.runnable.push_back(&mark);
+  if (!s.running) draw_next(s);
+  wait_for_turn(s, lock);
+}
+
+SimScheduler::Turn::~Turn() {
+  if (!seeded_) return;
+  State& s = state();
+  const std::scoped_lock lock(s.mutex);
+  s.runnable.erase(std::find(s.runnable.begin(), s.runnable.end(), &mark));
+  draw_next(s);
+}
+
+}  // namespace weft

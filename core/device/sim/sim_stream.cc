@@ -1,0 +1,91 @@
+#include "core/device/sim/sim_stream.h"
+
+#include "core/device/sim/scheduler.h"
+
+namespace weft {
+
+std::uint64_t SimEvent::next_record() {
+  const std::scoped_lock lock(mutex_);
+  return ++asked_;
+}
+
+void SimEvent::happened(std::uint64_t number) {
+  // Notified under the lock: whoever waits may destroy the event as soon as it can take the lock.
+  const std::scoped_lock lock(mutex_);
+  if (number > happened_) happened_ = number;
+  changed_.notify_all();
+}
+
+bool SimEvent::done() const {
+  const std::scoped_lock lock(mutex_);
+  return happened_ >= asked_;
+}
+
+bool SimEvent::wait_latest(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  const std::uint64_t number = asked_;
+  while (happened_ < number) {
+    if (deadline.at_ns() == INT64_MAX) {
+      changed_.wait(lock);
+      continue;
+    }
+    const std::int64_t left = deadline.left_ns();
+    if (left <= 0) return false;
+    changed_.wait_for(lock, std::chrono::nanoseconds(left));
+  }
+  return true;
+}
+
+bool SimEvent::reached(std::uint64_t number) const {
+  const std::scoped_lock lock(mutex_);
+  return happened_ >= number;
+}
+
+std::uint64_t SimEvent::latest() const {
+  const std::scoped_lock lock(mutex_);
+  return asked_;
+}
+
+SimStream::SimStream(Device& device) : device_(device), ring_(16), thread_([this] { run(); }) {}
+
+SimStream::~SimStream() {
+  {
+    const std::scoped_lock lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void SimStream::push(const Work& work) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (count_ == ring_.size()) {
+      std::vector<Work> larger(2 * ring_.size());
+      for (std::size_t i = 0; i < count_; ++i) larger[i] = ring_[(head_ + i) % ring_.size()];
+      ring_.swap(larger);
+      head_ = 0;
+    }
+    ring_[(head_ + count_) % ring_.size()] = work;
+    ++count_;
+  }
+  changed_.notify_one();
+}
+
+void SimStream::run() {
+  while (true) {
+    Work work;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return count_ > 0 || closing_; });
+      if (count_ == 0) return;
+      work = ring_[head_];
+      head_ = (head_ + 1) % ring_.size();
+      --count_;
+    }
+    const SimScheduler::Turn turn;
+    work.run(WorkContext{&device_, nullptr}, work.params.data());
+  }
+}
+
+}  // namespace weft

@@ -1,0 +1,37 @@
+// Element types: their names, sizes and classes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace weft {
+
+enum class DType : std::uint8_t { bool_, u8, i8, i16, i32, i64, f16, bf16, f32, f64 };
+
+inline constexpr int kDTypeCount = 10;
+
+constexpr std::int64_t item_bytes(DType dtype) {
+  constexpr std::int64_t kBytes[kDTypeCount] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
+  return kBytes[static_cast<int>(dtype)];
+}
+
+constexpr bool is_floating(DType dtype) {
+  return dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f32 || dtype == DType::f64;
+}
+
+// The name users type: "float32", "bool", ...
+constexpr const char* dtype_name(DType dtype) {
+  constexpr const char* kNames[kDTypeCount] = {"bool",  "uint8",   "int8",     "int16",   "int32",
+                                               "int64", "float16", "bfloat16", "float32", "float64"};
+  return kNames[static_cast<int>(dtype)];
+}
+
+constexpr std::optional<DType> dtype_named(std::string_view name) {
+  for (int i = 0; i < kDTypeCount; ++i) {
+    if (name == dtype_name(static_cast<DType>(i))) return static_cast<DType>(i);
+  }
+  return std::nullopt;
+}
+
+}  // namespace weft
