@@ -1,0 +1,51 @@
+// Where a rank's signals, progress and slots lie. One arena a rank, in memory that all peers reach.
+//
+//   [ LaneSignals  blocks x world ][ LaneProgress  blocks x world ][ slots ]
+//
+// Plain data and arithmetic: the same on host, simulated devices and CUDA. Lane (block, peer) of rank
+// r's arena carries what `peer` sends to r (data) and what `peer` has read of r's pushes (credit).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/types.h"
+#include "fabric/signal.h"
+
+namespace weft::fabric {
+
+struct ArenaLayout {
+  std::int32_t world = 1;
+  std::int32_t blocks = 1;        // the most blocks an operation may use
+  std::int64_t scratch_bytes = 0; // for slots, shared out by the executor
+
+  constexpr std::int64_t lanes() const { return static_cast<std::int64_t>(world) * blocks; }
+  constexpr std::int64_t progress_offset() const {
+    return lanes() * static_cast<std::int64_t>(sizeof(LaneSignals));
+  }
+  constexpr std::int64_t scratch_offset() const {
+    const std::int64_t end =
+        progress_offset() + lanes() * static_cast<std::int64_t>(sizeof(LaneProgress));
+    return (end + 255) / 256 * 256;
+  }
+  constexpr std::int64_t bytes() const { return scratch_offset() + scratch_bytes; }
+};
+
+// A rank's arena as its owner and its peers address it.
+struct Arena {
+  std::byte* base = nullptr;
+  ArenaLayout layout{};
+
+  constexpr std::int64_t lane(std::int32_t block, Rank peer) const {
+    return static_cast<std::int64_t>(block) * layout.world + peer.value();
+  }
+  LaneSignals* signals(std::int32_t block, Rank peer) const {
+    return reinterpret_cast<LaneSignals*>(base) + lane(block, peer);
+  }
+  LaneProgress* progress(std::int32_t block, Rank peer) const {
+    return reinterpret_cast<LaneProgress*>(base + layout.progress_offset()) + lane(block, peer);
+  }
+  std::byte* scratch() const { return base + layout.scratch_offset(); }
+};
+
+}  // namespace weft::fabric

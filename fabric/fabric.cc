@@ -1,0 +1,299 @@
+#include "fabric/fabric.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/config.h"
+#include "fabric/fault.h"
+
+namespace weft::fabric {
+namespace {
+
+constexpr std::int64_t kIdleGrace = 10'000'000'000;  // ns that an aborted stream has to become idle
+
+void check_options(const FabricOptions& options) {
+  if (options.devices.empty()) {
+    fail(ErrorCode::invalid_argument, "a fabric needs at least one rank");
+  }
+  const DeviceKind kind = options.devices.front()->id().kind;
+  for (const Device* device : options.devices) {
+    if (device->id().kind != kind) {
+      fail(ErrorCode::invalid_argument, "a fabric's ranks are on devices of one kind, not ",
+           options.devices.front()->id().str(), " and ", device->id().str());
+    }
+  }
+  if (!(options.timeout_seconds > 0) || options.timeout_seconds > 1e9) {
+    fail(ErrorCode::invalid_argument, "timeout is seconds, finite and greater than 0, not ",
+         options.timeout_seconds);
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
+  check_options(options);
+  std::shared_ptr<Fabric> fabric(new Fabric(options));
+  try {
+    fabric->open_ranks(options);
+  } catch (...) {
+    fabric->state_ = State::closed;
+    fabric->release();
+    throw;
+  }
+  return fabric;
+}
+
+Fabric::Fabric(const FabricOptions& options)
+    : backend_(options.devices.front()->id().kind),
+      topology_(options.topology),
+      timeout_ns_(seconds_to_ns(options.timeout_seconds)),
+      first_epoch_(options.first_epoch),
+      blocks_(options.blocks),
+      rendezvous_(WorldSize(static_cast<std::int32_t>(options.devices.size()))),
+      events_on_(config().events),
+      stats_(WorldSize(static_cast<std::int32_t>(options.devices.size()))) {
+  for (Device* device : options.devices) ranks_.push_back({device, {}, {}});
+}
+
+Fabric::~Fabric() { close(); }
+
+void Fabric::open_ranks(const FabricOptions& options) {
+  enable_peers();
+  const std::int64_t records = static_cast<std::int64_t>(ranks_.size()) * blocks_;
+  Device& first = *ranks_.front().device;
+  const ArenaLayout layout{world().value(), blocks_, options.scratch.value()};
+  abort_flag_ = static_cast<std::uint32_t*>(first.allocate_pinned(Bytes(64)));
+  fault_records_ = static_cast<FaultRecord*>(
+      first.allocate_pinned(Bytes(records * static_cast<int>(sizeof(FaultRecord)))));
+  header_ = static_cast<std::byte*>(first.allocate_pinned(Bytes(layout.scratch_offset())));
+  for (RankState& rank : ranks_) {
+    rank.stream = rank.device->create_stream(StreamPriority::high);
+    rank.arena = {static_cast<std::byte*>(rank.device->allocate_shared(Bytes(layout.bytes()))),
+                  layout};
+  }
+  reset_signals();
+}
+
+void Fabric::enable_peers() {
+  for (const RankState& a : ranks_) {
+    for (const RankState& b : ranks_) {
+      if (a.device->id() == b.device->id()) continue;
+      if (!a.device->can_access(b.device->id())) {
+        throw Error(ErrorCode::peer_access,
+                    concat(a.device->id().str(), " cannot access the memory of ",
+                           b.device->id().str()),
+                    {.device = a.device->id().str()});
+      }
+      a.device->enable_peer(b.device->id());
+    }
+  }
+}
+
+// Everything that open_ranks made, in any state of completion.
+void Fabric::release() noexcept {
+  operations_.clear();
+  for (RankState& rank : ranks_) {
+    rank.device->destroy_stream(rank.stream);
+    rank.device->deallocate_shared(rank.arena.base);
+    rank.stream = {};
+    rank.arena = {};
+  }
+  Device& first = *ranks_.front().device;
+  for (void* pinned : {static_cast<void*>(abort_flag_), static_cast<void*>(fault_records_),
+                       static_cast<void*>(header_)}) {
+    first.deallocate_pinned(pinned);
+  }
+  abort_flag_ = nullptr;
+  fault_records_ = nullptr;
+  header_ = nullptr;
+}
+
+void Fabric::reset_signals() {
+  const ArenaLayout& layout = ranks_.front().arena.layout;
+  const Arena image{header_, layout};
+  for (std::int32_t b = 0; b < blocks_; ++b) {
+    for (std::int32_t p = 0; p < layout.world; ++p) {
+      *image.signals(b, Rank(p)) = {first_epoch_, first_epoch_};
+      *image.progress(b, Rank(p)) = {first_epoch_, first_epoch_, first_epoch_, first_epoch_};
+    }
+  }
+  const std::shared_ptr<Operation> barrier = std::make_shared<Operation>(*this);
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    RankState& rank = ranks_[r];
+    rank.device->copy(rank.stream, rank.arena.base, header_, Bytes(layout.scratch_offset()));
+    rank.device->record(barrier->ended_[r], rank.stream);
+  }
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (!ranks_[r].device->synchronize(barrier->ended_[r], Deadline::after_ns(kIdleGrace))) {
+      fail(ErrorCode::collective_timeout, "rank ", r, "'s stream did not become idle");
+    }
+  }
+}
+
+int Fabric::ranks_on(DeviceId device) const {
+  return static_cast<int>(std::count_if(ranks_.begin(), ranks_.end(), [&](const RankState& rank) {
+    return rank.device->id() == device;
+  }));
+}
+
+bool Fabric::peer_access(Rank from, Rank to) const {
+  const DeviceId a = device(from).id();
+  const DeviceId b = device(to).id();
+  return a == b || device(from).can_access(b);
+}
+
+FaultRecord* Fabric::fault_record(Rank rank, std::int32_t block) const {
+  return fault_records_ + static_cast<std::ptrdiff_t>(rank.value()) * blocks_ + block;
+}
+
+void Fabric::check_usable() const {
+  const std::scoped_lock lock(state_mutex_);
+  if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
+  if (state_ == State::poisoned) {
+    throw Error(ErrorCode::fabric_poisoned,
+                concat("the fabric had a fault and needs recover(): ", poison_cause_->message()),
+                poison_cause_->context());
+  }
+}
+
+std::shared_ptr<Operation> Fabric::idle_operation() {
+  for (const auto& operation : operations_) {
+    if (operation.use_count() == 1 && operation->done()) return operation;
+  }
+  operations_.push_back(std::make_shared<Operation>(*this));
+  return operations_.back();
+}
+
+std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
+                                          std::span<const Stream> user_streams) {
+  const std::int64_t enqueue_ns = now_ns();
+  const std::scoped_lock lock(launch_mutex_);
+  check_usable();
+  std::shared_ptr<Operation> operation = idle_operation();
+  operation->begin(next_id_, enqueue_ns);
+  prepare(*operation);
+  if (!user_streams.empty()) join_user_streams(*operation, user_streams);
+  ++next_id_;
+  operation->commit();
+  submit_all(*operation, user_streams);
+  return operation;
+}
+
+void Fabric::join_user_streams(Operation& operation, std::span<const Stream> user_streams) {
+  for (std::size_t r = operation.joined_.size(); r < ranks_.size(); ++r) {
+    operation.joined_.push_back(ranks_[r].device->create_event());
+  }
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    ranks_[r].device->record(operation.joined_[r], user_streams[r]);
+    ranks_[r].device->wait(ranks_[r].stream, operation.joined_[r]);
+  }
+}
+
+// From here on a failure is a fault of the operation: ranks already launched are told to leave.
+void Fabric::submit_all(Operation& operation, std::span<const Stream> user_streams) {
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    RankState& rank = ranks_[r];
+    try {
+      if (operation.works_[r].run) rank.device->submit(rank.stream, operation.works_[r]);
+      rank.device->record(operation.ended_[r], rank.stream);
+      if (!user_streams.empty()) rank.device->wait(user_streams[r], operation.ended_[r]);
+    } catch (const Error& cause) {
+      ErrorContext context = cause.context();
+      context.rank = static_cast<int>(r);
+      context.culprits = {static_cast<int>(r)};
+      const Error error(cause.code(),
+                        concat("launch on rank ", r, " failed: ", cause.message()), context);
+      poison(error);
+      throw error;
+    }
+  }
+}
+
+std::shared_ptr<Operation> Fabric::meet(Rank rank, const char* what, const void* descriptor,
+                                        Deadline deadline, const Rendezvous::Launch& launch) {
+  check_usable();
+  try {
+    return rendezvous_.meet(rank, what, descriptor, deadline, launch);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::collective_timeout) poison(error);
+    throw;
+  }
+}
+
+std::optional<Error> Fabric::fault_of(const Operation& operation) const {
+  // Every fault raises the flag, so that a good operation costs one load.
+  if (std::atomic_ref(*abort_flag_).load(std::memory_order_relaxed) == 0) return std::nullopt;
+  const std::span<const FaultRecord> records(fault_records_,
+                                             ranks_.size() * static_cast<std::size_t>(blocks_));
+  return error_from_records(records, world(), blocks_, operation.id(), operation.info().kind_name,
+                            operation.info().timeout_ns);
+}
+
+void Fabric::poison(const Error& cause) {
+  raise_abort_flag();
+  const std::scoped_lock lock(state_mutex_);
+  if (state_ != State::open) return;
+  state_ = State::poisoned;
+  poison_cause_ = cause;
+}
+
+void Fabric::raise_abort_flag() {
+  const std::scoped_lock lock(state_mutex_);
+  if (abort_flag_) std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
+}
+
+void Fabric::abort(const std::string& reason) {
+  const Error cause(ErrorCode::collective_aborted, reason);
+  poison(cause);
+  rendezvous_.fail(cause);
+}
+
+bool Fabric::drain(Deadline deadline) {
+  return std::all_of(operations_.begin(), operations_.end(),
+                     [&](const auto& operation) { return operation->wait_until(deadline); });
+}
+
+void Fabric::recover() {
+  {
+    const std::scoped_lock lock(state_mutex_);
+    if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
+    if (state_ == State::open) return;
+  }
+  rendezvous_.fail(Error(ErrorCode::collective_aborted, "the fabric is being recovered"));
+  const std::scoped_lock lock(launch_mutex_);
+  if (!drain(Deadline::after_ns(kIdleGrace))) {
+    fail(ErrorCode::collective_timeout, "recover(): a stream did not become idle in ",
+         kIdleGrace / 1'000'000'000, " s");
+  }
+  reset_signals();
+  std::fill_n(fault_records_, ranks_.size() * static_cast<std::size_t>(blocks_), FaultRecord{});
+  const std::scoped_lock state_lock(state_mutex_);
+  if (state_ != State::poisoned) return;
+  std::atomic_ref(*abort_flag_).store(0, std::memory_order_relaxed);
+  poison_cause_.reset();
+  state_ = State::open;
+}
+
+void Fabric::close() {
+  const std::scoped_lock lock(launch_mutex_);
+  {
+    const std::scoped_lock state_lock(state_mutex_);
+    if (state_ == State::closed) return;
+  }
+  bool idle = drain(Deadline::after_ns(timeout_ns_));
+  if (!idle) {
+    raise_abort_flag();
+    idle = drain(Deadline::after_ns(kIdleGrace));
+  }
+  const std::scoped_lock state_lock(state_mutex_);
+  state_ = State::closed;
+  // A stream that never becomes idle may still use the memory: then it is not given back.
+  if (idle) release();
+}
+
+bool Fabric::closed() const {
+  const std::scoped_lock lock(state_mutex_);
+  return state_ == State::closed;
+}
+
+}  // namespace weft::fabric

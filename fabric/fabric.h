@@ -1,0 +1,142 @@
+// A fabric: ranks bound to devices, that see each other's memory, signals and faults.
+//
+// Life: open -> (operations) -> [poisoned -> recover -> open] -> closed.
+//
+// Invariants
+//   1. An operation starts on all ranks or on none: launch() submits every rank's work in one go,
+//      after everything that can fail has been done. It allocates nothing.
+//   2. Operations happen in the order of their launch() calls on every rank.
+//   3. A rank that leaves an operation early leaves a FaultRecord; the first look at the finished
+//      operation turns the records into one error, the same for every caller, and poisons the fabric.
+//   4. A poisoned fabric refuses operations until recover(), which waits for every stream to be idle
+//      and sets all signals back to zero.
+//   5. Nothing waits for ever: see Operation::wait, Rendezvous and WaitLimits.
+//
+// Thread safety: every method may be called from any thread. abort() never blocks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/event_ring.h"
+#include "core/device/device.h"
+#include "fabric/arena.h"
+#include "fabric/operation.h"
+#include "fabric/rendezvous.h"
+#include "fabric/signal.h"
+#include "fabric/stats.h"
+#include "topology/topology.h"
+
+namespace weft::fabric {
+
+struct FabricOptions {
+  std::vector<Device*> devices;        // one a rank; repeats allowed
+  topology::Topology topology;         // of the distinct devices
+  double timeout_seconds = 30.0;       // of a wait, when a call gives none
+  Bytes scratch{0};                    // for the slots of one rank
+  std::uint32_t first_epoch = 0;       // where all counts start: tests of the 2^32 wrap
+  std::int32_t blocks = 1;             // the most blocks an operation may use
+};
+
+class Fabric {
+ public:
+  // Throws PeerAccessError, OutOfMemory, CudaError, InvalidArgument; then nothing is left behind.
+  static std::shared_ptr<Fabric> open(FabricOptions options);
+  ~Fabric();
+  Fabric(const Fabric&) = delete;
+  Fabric& operator=(const Fabric&) = delete;
+
+  WorldSize world() const { return WorldSize(static_cast<std::int32_t>(ranks_.size())); }
+  DeviceKind backend() const { return backend_; }
+  Device& device(Rank rank) const { return *ranks_[index(rank)].device; }
+  Stream stream(Rank rank) const { return ranks_[index(rank)].stream; }
+  const Arena& arena(Rank rank) const { return ranks_[index(rank)].arena; }
+  int ranks_on(DeviceId device) const;
+  const topology::Topology& topology() const { return topology_; }
+  bool peer_access(Rank from, Rank to) const;
+  std::int64_t timeout_ns() const { return timeout_ns_; }
+  std::uint32_t* abort_flag() const { return abort_flag_; }
+  FaultRecord* fault_record(Rank rank, std::int32_t block) const;
+
+  // Runs one work a rank. `prepare` fills the operation (see operation.h) under the launch lock; it may
+  // throw, and then nothing has happened. `user_streams`, one a rank or none: the works wait for what
+  // is on them now, and what comes on them later waits for the works.
+  using PrepareFn = FunctionRef<void(Operation&)>;
+  std::shared_ptr<Operation> launch(const PrepareFn& prepare,
+                                    std::span<const Stream> user_streams = {});
+  // Blocks until all ranks came, then the last one calls `launch` for all. See rendezvous.h. A
+  // timeout poisons the fabric.
+  std::shared_ptr<Operation> meet(Rank rank, const char* what, const void* descriptor,
+                                  Deadline deadline, const Rendezvous::Launch& launch);
+
+  // Throws FabricClosed or FabricPoisoned unless operations may start.
+  void check_usable() const;
+  // Makes every wait of every rank end, and poisons the fabric. Idempotent.
+  void abort(const std::string& reason);
+  // Waits for all streams to be idle, sets the signals back and opens the fabric again; nothing to do
+  // on a fabric without a fault. Throws FabricClosed, or CollectiveTimeout if a stream stays busy.
+  void recover();
+  // Waits for what is in flight, aborts it after the fabric's timeout, gives everything back.
+  void close();
+  bool closed() const;
+
+  // What the layer above keeps with a fabric. Set once, right after open().
+  std::shared_ptr<void> extension;
+
+  EventRing& events() { return events_; }
+  Stats& stats() { return stats_; }
+
+ private:
+  friend class Operation;
+  enum class State : std::uint8_t { open, poisoned, closed };
+  struct RankState {
+    Device* device = nullptr;
+    Stream stream{};
+    Arena arena{};
+  };
+
+  explicit Fabric(const FabricOptions& options);
+  static std::size_t index(Rank rank) { return static_cast<std::size_t>(rank.value()); }
+  void open_ranks(const FabricOptions& options);
+  void enable_peers();
+  void release() noexcept;
+  void reset_signals();
+  std::shared_ptr<Operation> idle_operation();
+  void submit_all(Operation& operation, std::span<const Stream> user_streams);
+  void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
+  std::optional<Error> fault_of(const Operation& operation) const;
+  void poison(const Error& cause);
+  void raise_abort_flag();
+  bool drain(Deadline deadline);
+
+  DeviceKind backend_;
+  topology::Topology topology_;
+  std::int64_t timeout_ns_;
+  std::uint32_t first_epoch_;
+  std::int32_t blocks_;
+  std::vector<RankState> ranks_;
+  std::uint32_t* abort_flag_ = nullptr;   // pinned
+  FaultRecord* fault_records_ = nullptr;  // pinned, world x blocks
+  std::byte* header_ = nullptr;           // pinned: an arena's signals and progress as they start
+
+  std::mutex launch_mutex_;  // the order of operations; guards operations_ and next_id_
+  std::vector<std::shared_ptr<Operation>> operations_;
+  std::uint64_t next_id_ = 0;
+
+  mutable std::mutex state_mutex_;  // guards state_ and poison_cause_
+  State state_ = State::open;
+  std::optional<Error> poison_cause_;
+
+  Rendezvous rendezvous_;
+  bool events_on_;
+  EventRing events_;
+  Stats stats_;
+};
+
+}  // namespace weft::fabric

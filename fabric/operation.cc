@@ -1,0 +1,147 @@
+#include "fabric/operation.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "fabric/fabric.h"
+#include "fabric/fault.h"
+
+namespace weft::fabric {
+namespace {
+
+template <std::size_t kSize>
+void copy_text(char (&to)[kSize], const char* from) {
+  std::strncpy(to, from, kSize - 1);
+}
+
+}  // namespace
+
+Operation::Operation(Fabric& fabric) : fabric_(fabric) {
+  const auto world = static_cast<std::size_t>(fabric.world().value());
+  works_.resize(world);
+  kept_.reserve(2 * world);
+  for (std::size_t r = 0; r < world; ++r) {
+    devices_.push_back(&fabric.device(Rank(static_cast<int>(r))));
+    ended_.push_back(devices_.back()->create_event());
+  }
+}
+
+Operation::~Operation() {
+  for (std::size_t r = 0; r < ended_.size(); ++r) {
+    devices_[r]->destroy_event(ended_[r]);
+    if (r < joined_.size()) devices_[r]->destroy_event(joined_[r]);
+  }
+}
+
+void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
+  const std::scoped_lock lock(decide_mutex_);
+  id_ = id;
+  enqueue_ns_ = enqueue_ns;
+  info_ = OperationInfo{};
+  error_.reset();
+  kept_.clear();
+  std::fill(works_.begin(), works_.end(), Work{});
+}
+
+void Operation::commit() {
+  const std::scoped_lock lock(decide_mutex_);
+  launch_ns_ = now_ns();
+  // Nobody else holds this operation yet; who gets it from launch() sees this.
+  decided_.store(false, std::memory_order_relaxed);
+}
+
+// Runs `ended` (may throw a device's error) and decides if it says yes.
+template <class Wait>
+bool Operation::look(const Wait& ended) {
+  // sync(decided): acquire - sees error_ and all results; pairs with release in decide
+  if (decided_.load(std::memory_order_acquire)) return true;
+  std::optional<Error> device_error;
+  try {
+    if (!ended()) return false;
+  } catch (const Error& error) {
+    device_error = error;
+  }
+  decide(std::move(device_error));
+  return true;
+}
+
+bool Operation::wait_until(Deadline deadline) {
+  return look([&] {
+    for (std::size_t r = 0; r < ended_.size(); ++r) {
+      if (!devices_[r]->synchronize(ended_[r], deadline)) return false;
+    }
+    return true;
+  });
+}
+
+bool Operation::done() {
+  return look([&] {
+    for (std::size_t r = 0; r < ended_.size(); ++r) {
+      if (!devices_[r]->query(ended_[r])) return false;
+    }
+    return true;
+  });
+}
+
+std::optional<Error> Operation::error() {
+  if (!done()) return std::nullopt;
+  const std::scoped_lock lock(decide_mutex_);
+  return error_;
+}
+
+void Operation::decide(std::optional<Error> device_error) {
+  const std::scoped_lock lock(decide_mutex_);
+  if (decided_.load(std::memory_order_relaxed)) return;
+  const std::int64_t end_ns = now_ns();
+  error_ = device_error ? std::move(device_error) : fabric_.fault_of(*this);
+  const bool failed = error_.has_value();
+  const int culprit = failed && !error_->context().culprits.empty()
+                          ? error_->context().culprits.front()
+                          : -1;
+  record_events(failed, culprit, end_ns);
+  if (failed) {
+    fabric_.stats_.add_failure();
+    fabric_.poison(*error_);
+  } else if (info_.bytes == 0) {
+    fabric_.stats_.add_empty();
+  } else {
+    const OperationTotals totals{info_.bytes, static_cast<double>(end_ns - launch_ns_) * 1e-9,
+                                 static_cast<double>(std::max<std::int64_t>(info_.predicted_ns, 0)) *
+                                     1e-9};
+    fabric_.stats_.add_operation(totals, [&](std::span<std::int64_t> link_bytes) {
+      if (info_.add_link_bytes) info_.add_link_bytes(params_.data(), link_bytes);
+    });
+  }
+  kept_.clear();
+  // sync(decided): release - publishes error_ and all results; pairs with acquire in look
+  decided_.store(true, std::memory_order_release);
+}
+
+void Operation::record_events(bool failed, int culprit, std::int64_t end_ns) {
+  if (!fabric_.events_on_) return;
+  EventRecord event;
+  event.op_id = id_;
+  event.kind = info_.kind;
+  event.bytes = info_.bytes;
+  event.blocks = info_.blocks;
+  event.dtype = info_.dtype;
+  event.op = info_.op;
+  event.protocol = info_.protocol;
+  event.status = failed ? EventStatus::failed : EventStatus::ok;
+  event.culprit = culprit;
+  event.t_enqueue_ns = enqueue_ns_;
+  event.t_launch_ns = launch_ns_;
+  event.t_start_ns = launch_ns_;
+  event.t_end_ns = end_ns;
+  event.clock = ClockSource::host;
+  copy_text(event.algorithm, info_.algorithm);
+  copy_text(event.path, info_.path);
+  for (std::int32_t r = 0; r < fabric_.world().value(); ++r) {
+    event.rank = r;
+    event.device = devices_[static_cast<std::size_t>(r)]->id().ordinal.value();
+    event.stream = static_cast<std::uint64_t>(r);
+    fabric_.events_.record(event);
+  }
+}
+
+}  // namespace weft::fabric

@@ -1,0 +1,106 @@
+// One operation in flight, and the handle users wait on.
+//
+// Invariants
+//   1. The parameter block and the kept storages live until every rank's work has ended.
+//   2. The result (fine, or failed with one error) is decided once, by whoever looks first after the
+//      works ended; everyone sees the same.
+//   3. Operations are recycled: in steady state starting one allocates nothing.
+//
+// Thread safety: wait_until, done and error from any thread; the rest belongs to the launch.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/event_ring.h"
+#include "core/base/function_ref.h"
+#include "core/device/device.h"
+#include "core/memory/storage.h"
+
+namespace weft::fabric {
+
+class Fabric;
+
+// What is told of an operation: goes into events, statistics and Work.info. Strings are literals; the
+// numbers `dtype`, `op` and `protocol` mean what they mean in EventRecord.
+struct OperationInfo {
+  EventKind kind = EventKind::all_reduce;
+  const char* kind_name = "";  // "all_reduce"
+  const char* algorithm = "";  // "ring"
+  const char* path = "";       // "zero_copy", "staged", "local"
+  std::uint8_t dtype = 255;
+  std::uint8_t op = 255;
+  std::uint8_t protocol = 255;
+  std::int64_t bytes = 0;          // of one rank's vector
+  std::int32_t blocks = 0;
+  std::int64_t timeout_ns = 0;     // of each device wait
+  std::int64_t predicted_ns = -1;  // simulated fabrics
+  // Adds what the operation moves to world x world totals; gets the parameter block.
+  void (*add_link_bytes)(const void* params, std::span<std::int64_t> link_bytes) = nullptr;
+};
+
+class Operation {
+ public:
+  static constexpr std::size_t kParamBytes = 4096;
+
+  explicit Operation(Fabric& fabric);
+  ~Operation();
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+
+  std::uint64_t id() const { return id_; }
+  const OperationInfo& info() const { return info_; }
+
+  // For prepare(): what is told of it, room for the plan, one work a rank (a work without a function
+  // does nothing), and storages that must outlive the operation.
+  OperationInfo& info() { return info_; }
+  template <class Params>
+  Params& params() {
+    static_assert(sizeof(Params) <= kParamBytes);
+    return *new (params_.data()) Params();
+  }
+  std::span<Work> works() { return works_; }
+  void keep(std::shared_ptr<Storage> storage) { kept_.push_back(std::move(storage)); }
+
+  // Blocks until the operation ended or the deadline came; false for the latter.
+  bool wait_until(Deadline deadline);
+  bool done();
+  // The error it ended with, once it is done.
+  std::optional<Error> error();
+
+ private:
+  friend class Fabric;
+  void begin(std::uint64_t id, std::int64_t enqueue_ns);  // before prepare
+  void commit();                                          // right before the works are submitted
+  template <class Wait>
+  bool look(const Wait& ended);
+  void decide(std::optional<Error> device_error);
+  void record_events(bool failed, int culprit, std::int64_t end_ns);
+
+  Fabric& fabric_;
+  std::vector<Device*> devices_;  // one a rank; they outlive the fabric
+  std::uint64_t id_ = 0;
+  OperationInfo info_{};
+  alignas(64) std::array<std::byte, kParamBytes> params_{};
+  std::vector<Work> works_;
+  std::vector<Event> ended_;   // one a rank
+  std::vector<Event> joined_;  // one a rank, made when user streams are first given
+  std::vector<std::shared_ptr<Storage>> kept_;
+  std::int64_t enqueue_ns_ = 0;
+  std::int64_t launch_ns_ = 0;
+
+  std::mutex decide_mutex_;  // guards error_, and the decision
+  std::atomic<bool> decided_{true};
+  std::optional<Error> error_;
+};
+
+}  // namespace weft::fabric
