@@ -1,0 +1,56 @@
+// The ring all-reduce kernels: what a launch needs to know. Plain C++, no CUDA header.
+//
+// ring_kernel()         bulk copies (TMA) through shared memory; sm_90 and newer; every pointer and the
+//                       length of every push in multiples of 16 bytes, but for the vector's last bytes
+// ring_simple_kernel()  plain loads and stores; any alignment, sm_80 and newer: the reference
+//
+// Both speak the same protocol (fabric/signal.h, schedule/ring.h, schedule/tiling.h) and give the same
+// bits, so ranks that run either can meet.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "collectives/plan.h"
+#include "collectives/schedule/tiling.h"
+#include "core/base/types.h"
+#include "fabric/arena.h"
+#include "fabric/signal.h"
+
+namespace weft::collectives::cuda {
+
+// One rank's view of the operation; the kernels' only parameter.
+struct RingParams {
+  const std::byte* input = nullptr;
+  std::byte* output = nullptr;
+  std::byte* next_output = nullptr;
+  std::byte* arena = nullptr;
+  std::byte* next_arena = nullptr;
+  std::byte* previous_arena = nullptr;
+  fabric::FaultRecord* records = nullptr;  // this rank's, by block
+  fabric::ArenaLayout layout{};
+  fabric::WaitLimits limits{};
+  schedule::Tiling tiling{};
+  FaultPoint fault{};
+  Rank rank{};
+  WorldSize world{1};
+  DType dtype = DType::f32;
+  ReduceOp op = ReduceOp::sum;
+};
+static_assert(std::is_trivially_copyable_v<RingParams> && sizeof(RingParams) <= 240);
+
+// What it takes to launch a kernel: its address for the CUDA runtime and its block.
+struct Kernel {
+  const void* function = nullptr;
+  std::int32_t threads = 0;
+  std::int32_t shared_bytes = 0;  // dynamic, for pieces of the largest size
+};
+
+inline constexpr std::int64_t kRingPieceBytes = 16384;
+inline constexpr int kRingAlign = 16;  // bytes, of every pointer given to ring_kernel()
+
+Kernel ring_kernel();
+Kernel ring_simple_kernel();
+
+}  // namespace weft::collectives::cuda

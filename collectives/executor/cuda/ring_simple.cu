@@ -1,0 +1,117 @@
+// The ring all-reduce in plain loads and stores: the reference that the bulk kernel is checked and timed
+// against, and the kernel for memory that bulk copies cannot take.
+//
+// Invariants
+//   1. A block does one piece after the other, all its threads together; one thread speaks for it.
+//   2. Data a peer wrote is read by plain loads after the one fence of its wait, never through the
+//      read-only cache.
+#include "collectives/executor/cuda/reduce.cuh"
+#include "collectives/executor/cuda/ring.cuh"
+
+namespace weft::collectives::cuda {
+namespace {
+
+constexpr int kThreads = 512;
+
+// Elements at any address: whole where they are aligned, else byte by byte.
+template <class T>
+__device__ T load(const std::byte* at) {
+  if (reinterpret_cast<std::uintptr_t>(at) % sizeof(T) == 0) return *reinterpret_cast<const T*>(at);
+  T value;
+  for (std::size_t i = 0; i < sizeof(T); ++i) reinterpret_cast<std::byte*>(&value)[i] = at[i];
+  return value;
+}
+
+template <class T>
+__device__ void store(std::byte* at, T value) {
+  if (reinterpret_cast<std::uintptr_t>(at) % sizeof(T) == 0) {
+    *reinterpret_cast<T*>(at) = value;
+  } else {
+    for (std::size_t i = 0; i < sizeof(T); ++i) at[i] = reinterpret_cast<const std::byte*>(&value)[i];
+  }
+}
+
+// Where the elements of a piece come from and go to; null: nowhere.
+struct Flow {
+  const std::byte* own = nullptr;      // the rank's input, or its output when it only passes on
+  const std::byte* partial = nullptr;  // the slot
+  std::byte* push = nullptr;
+  std::byte* keep = nullptr;
+  std::int32_t bytes = 0;
+};
+
+__device__ Flow flow(const RingParams& params, int block, const Item& item) {
+  const Place at = place(params, block, item);
+  Flow flow;
+  flow.bytes = at.bytes;
+  const bool forwards = item.step.source == schedule::Source::output;
+  flow.own = (forwards ? params.output : params.input) + at.offset;
+  if (item.reduces()) flow.partial = slot(params, params.arena, block, item.slots_read);
+  if (item.step.target == schedule::Target::slot) {
+    flow.push = slot(params, params.next_arena, block, item.slots_pushed);
+  } else if (item.step.target == schedule::Target::output) {
+    flow.push = params.next_output + at.offset;
+  }
+  if (item.step.keep) flow.keep = params.output + at.offset;
+  return flow;
+}
+
+__device__ void move_piece(const RingParams& params, const Item& item, const Flow& flow) {
+  const auto body = [&](auto combine) {
+    using T = typename decltype(combine)::type;
+    const int size = static_cast<int>(sizeof(T));
+    for (int at = static_cast<int>(threadIdx.x) * size; at < flow.bytes; at += kThreads * size) {
+      T value = load<T>(flow.own + at);
+      if (flow.partial) value = combine(load<T>(flow.partial + at), value);
+      if (flow.push) store<T>(flow.push + at, value);
+      if (flow.keep) store<T>(flow.keep + at, value);
+    }
+  };
+  with_combine(params.dtype, params.op, item.step.last_sum, params.world.value(), body);
+}
+
+// May the block do this item now? Asked by one thread.
+__device__ bool may_move(const RingParams& params, const Item& item, fabric::cuda::LaneWait& data,
+                         fabric::cuda::LaneWait& credit, fabric::cuda::FaultLatch& latch) {
+  if (!pass_fault_point(params, item, latch)) return false;
+  if (item.waits() && !data.reach(item.received, item.position, latch)) return false;
+  const auto slots = static_cast<std::uint32_t>(params.tiling.slots);
+  if (item.step.target != schedule::Target::slot || item.slots_pushed < slots) return true;
+  return credit.reach(item.slots_pushed + 1 - slots, item.position, latch);
+}
+
+__global__ void __launch_bounds__(kThreads) run(const __grid_constant__ RingParams params) {
+  __shared__ std::uint32_t left;
+  const int block = static_cast<int>(blockIdx.x);
+  const bool speaks = threadIdx.x == 0;
+  if (speaks) left = 0;
+  __syncthreads();
+  fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits);
+  const Lanes lanes(params, block);
+  fabric::cuda::LaneWait data = lanes.wait_data(params);
+  fabric::cuda::LaneWait credit = lanes.wait_credit(params);
+
+  const Item end = for_each_item(params, [&](const Item& item) {
+    if (speaks) may_move(params, item, data, credit, latch);
+    __syncthreads();
+    if (latch.left()) return false;
+    if (!item.moves()) return true;
+    move_piece(params, item, flow(params, block, item));
+    __syncthreads();
+    if (!speaks) return true;
+    if (item.step.target != schedule::Target::none) {
+      fabric::cuda::publish(lanes.data_out, lanes.start.sent + item.number + 1);
+    }
+    if (item.reduces()) {
+      fabric::cuda::publish(lanes.credit_out, lanes.start.slots_read + item.slots_read + 1);
+    }
+    return true;
+  });
+  if (speaks && params.world.value() > 1 && !latch.left()) lanes.finish(params, end, latch);
+}
+
+}  // namespace
+
+Kernel ring_simple_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+
+}  // namespace weft::collectives::cuda

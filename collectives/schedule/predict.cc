@@ -1,0 +1,286 @@
+// The predictor: a discrete-event run of the schedule over links. See predict.h for the model.
+#include "collectives/schedule/predict.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <queue>
+#include <utility>
+
+#include "collectives/schedule/shape.h"
+#include "core/base/error.h"
+
+namespace weft::schedule {
+namespace {
+
+constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+// The tiling, coarse enough to walk: `rounds` x `pieces` parts of every chunk.
+class Parts {
+ public:
+  Parts(const Tiling& tiling, std::int64_t item_bytes, int world, std::int64_t most) {
+    const int merged_pieces = static_cast<int>(ceil_div(tiling.pieces, most));
+    pieces_ = static_cast<int>(ceil_div(tiling.pieces, merged_pieces));
+    const std::int64_t most_rounds = std::max<std::int64_t>(1, most / pieces_);
+    const int merged_rounds = static_cast<int>(ceil_div(tiling.rounds, most_rounds));
+    rounds_ = static_cast<int>(ceil_div(tiling.rounds, merged_rounds));
+    slots_ = std::max(pieces_, tiling.slots / merged_pieces);
+    for (int chunk = 0; chunk < world; ++chunk) {
+      const std::int64_t first = std::min(chunk * tiling.chunk_elements, tiling.elements);
+      const std::int64_t size = std::min(tiling.chunk_elements, tiling.elements - first);
+      total_.push_back(size * item_bytes);
+      // Chunks of one size have the same parts: there are at most three sizes.
+      const auto same = std::find(total_.begin(), total_.end() - 1, total_.back());
+      first_of_.push_back(same == total_.end() - 1 ? at(bytes_.size())
+                                                   : first_of_[at(same - total_.begin())]);
+      if (same != total_.end() - 1) continue;
+      bytes_.resize(bytes_.size() + at(rounds_) * at(pieces_));
+      for (int round = 0; round < tiling.rounds; ++round) {
+        for (int i = 0; i < tiling.pieces; ++i) {
+          const std::size_t part = at(round / merged_rounds) * at(pieces_) + at(i / merged_pieces);
+          bytes_[first_of_.back() + part] += piece_elements(tiling, chunk, round, i) * item_bytes;
+        }
+      }
+    }
+    for (int round = 0; round < rounds_; ++round) {
+      real_rounds_.push_back(std::min(merged_rounds, tiling.rounds - round * merged_rounds));
+    }
+  }
+
+  int rounds() const { return rounds_; }
+  int pieces() const { return pieces_; }
+  int slots() const { return slots_; }
+  int real_rounds(int round) const { return real_rounds_[at(round)]; }
+  std::int64_t chunk_bytes(Chunk chunk) const { return total_[at(chunk.value())]; }
+  std::int64_t bytes(Chunk chunk, int round, int piece) const {
+    return bytes_[first_of_[at(chunk.value())] + at(round) * at(pieces_) + at(piece)];
+  }
+
+ private:
+  // The pieces of one number of all blocks lie side by side.
+  static std::int64_t piece_elements(const Tiling& tiling, int chunk, int round, int i) {
+    return tiling.piece(chunk, tiling.blocks - 1, round, i).end -
+           tiling.piece(chunk, 0, round, i).begin;
+  }
+
+  int rounds_ = 0, pieces_ = 0, slots_ = 0;
+  std::vector<std::int64_t> total_;    // by chunk
+  std::vector<std::size_t> first_of_;  // by chunk: where its parts start in bytes_
+  std::vector<std::int64_t> bytes_;
+  std::vector<int> real_rounds_;
+};
+
+// The way of one lane.
+struct Path {
+  std::size_t link = 0;  // device pair
+  double bytes_per_second = 0;
+  double latency = 0;
+};
+
+struct Lane {
+  Path path;
+  bool used = false;
+  std::vector<double> arrivals;
+  std::vector<double> credits;
+  std::size_t received = 0;
+  int slot_pushes = 0;
+};
+
+struct RankState {
+  std::size_t step = 0;
+  int round = 0;
+  int piece = 0;
+  double clock = 0;  // when its last piece got under way
+  bool queued = false;
+};
+
+class Forecast {
+ public:
+  Forecast(const Schedule& schedule, const Parts& parts, std::vector<Lane> lanes, std::size_t links)
+      : schedule_(schedule),
+        parts_(parts),
+        lanes_(std::move(lanes)),
+        free_at_(links, 0.0),
+        ranks_(schedule.programs.size()) {}
+
+  double run() {
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) enqueue(static_cast<int>(rank));
+    while (!ready_.empty()) {
+      const auto [when, rank] = ready_.top();
+      ready_.pop();
+      execute(rank, when);
+    }
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+      if (ranks_[rank].round == parts_.rounds() || schedule_.programs[rank].empty()) continue;
+      fail(ErrorCode::invalid_argument, "schedule ", schedule_.name, " cannot end: rank ", rank,
+           " waits for ever at step ", ranks_[rank].step);
+    }
+    return end_;
+  }
+
+ private:
+  Lane& lane(int from, int to) { return lanes_[at(from) * ranks_.size() + at(to)]; }
+
+  // Puts the rank's next piece into the queue, if all that it waits for has a time.
+  void enqueue(int rank) {
+    RankState& own = ranks_[at(rank)];
+    const Program& program = schedule_.programs[at(rank)];
+    if (own.queued || own.round == parts_.rounds() || program.empty()) return;
+    const Step& step = program[own.step];
+    double when = own.clock;
+    if (step.from != kNobody) {
+      const Lane& in = lane(step.from.value(), rank);
+      if (in.received == in.arrivals.size()) return;
+      when = std::max(when, in.arrivals[in.received]);
+    }
+    if (step.target == Target::slot) {
+      const Lane& out = lane(rank, step.to.value());
+      const int credit = out.slot_pushes - parts_.slots();
+      if (credit >= static_cast<int>(out.credits.size())) return;
+      if (credit >= 0) when = std::max(when, out.credits[at(credit)]);
+    }
+    own.queued = true;
+    ready_.push({when, rank});
+  }
+
+  void execute(int rank, double when) {
+    RankState& own = ranks_[at(rank)];
+    const Step& step = schedule_.programs[at(rank)][own.step];
+    const int alike = parts_.real_rounds(own.round);
+    own.clock = when;
+    own.queued = false;
+    double read = when;  // when the source has been read
+    if (step.target != Target::none) {
+      Lane& out = lane(rank, step.to.value());
+      double& link_free = free_at_[out.path.link];
+      const auto bytes = static_cast<double>(parts_.bytes(step.chunk, own.round, own.piece));
+      read = link_free = std::max(when, link_free) + bytes / out.path.bytes_per_second;
+      out.arrivals.push_back(read + out.path.latency * alike);
+      if (step.target == Target::slot) ++out.slot_pushes;
+      end_ = std::max(end_, out.arrivals.back());
+    }
+    if (step.from != kNobody) {
+      Lane& in = lane(step.from.value(), rank);
+      ++in.received;
+      if (step.source == Source::input_plus_slot) {
+        in.credits.push_back(read + in.path.latency * alike);
+        end_ = std::max(end_, in.credits.back());
+      }
+    }
+    advance(own, schedule_.programs[at(rank)].size());
+    enqueue(rank);
+    if (step.to != kNobody) enqueue(step.to.value());
+    if (step.from != kNobody) enqueue(step.from.value());
+  }
+
+  void advance(RankState& own, std::size_t steps) const {
+    if (++own.piece < parts_.pieces()) return;
+    own.piece = 0;
+    if (++own.step < steps) return;
+    own.step = 0;
+    ++own.round;
+  }
+
+  using Ready = std::pair<double, int>;
+
+  const Schedule& schedule_;
+  const Parts& parts_;
+  std::vector<Lane> lanes_;
+  std::vector<double> free_at_;  // by link
+  std::vector<RankState> ranks_;
+  std::priority_queue<Ready, std::vector<Ready>, std::greater<>> ready_;
+  double end_ = 0;
+};
+
+Path find_path(const topology::Topology& topology, int from, int to, double local_rate) {
+  const std::size_t number = at(from) * at(topology.size()) + at(to);
+  if (from == to) return {number, local_rate, kLocalLatency};
+  const topology::Link& link = topology.link(from, to);
+  if (!link.bytes_per_second) {
+    fail(ErrorCode::topology, "no rate is known for the link from ", topology.node(from).name, " ",
+         from, " to ", topology.node(to).name, " ", to, " of ", topology.name());
+  }
+  return {number, *link.bytes_per_second, link.latency_seconds.value_or(0.0)};
+}
+
+void check_arguments(const Schedule& schedule, std::int64_t item_bytes,
+                     const topology::Topology& topology, std::span<const int> device_of_rank,
+                     double local_bytes_per_second) {
+  if (device_of_rank.size() != at(schedule.world.value())) {
+    fail(ErrorCode::invalid_argument, "devices are given for ", device_of_rank.size(), " ranks of ",
+         schedule.world);
+  }
+  for (const int device : device_of_rank) {
+    if (device >= 0 && device < topology.size()) continue;
+    fail(ErrorCode::invalid_argument, "device ", device, " is not one of the ", topology.size(),
+         " of ", topology.name());
+  }
+  if (item_bytes < 1 || !(local_bytes_per_second > 0)) {
+    fail(ErrorCode::invalid_argument, "element size (", item_bytes, ") and local rate (",
+         local_bytes_per_second, ") must be positive");
+  }
+  if (const auto problem = shape_problem(schedule)) fail(ErrorCode::invalid_argument, *problem);
+}
+
+// The link whose own transfers take longest, and the lane with most bytes on it.
+void find_bottleneck(const std::vector<Lane>& lanes, std::size_t links, int n, Prediction* result) {
+  std::vector<double> busy(links, 0.0);
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    if (!lanes[i].used) continue;
+    busy[lanes[i].path.link] +=
+        static_cast<double>(result->link_bytes[i]) / lanes[i].path.bytes_per_second;
+  }
+  std::pair<double, std::int64_t> most{0.0, 0};
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    if (!lanes[i].used) continue;
+    const double bound = busy[lanes[i].path.link] + lanes[i].path.latency;
+    if (std::pair(bound, result->link_bytes[i]) <= most) continue;
+    most = {bound, result->link_bytes[i]};
+    result->bottleneck_from = static_cast<int>(i) / n;
+    result->bottleneck_to = static_cast<int>(i) % n;
+  }
+  result->lower_bound_seconds = most.first;
+}
+
+}  // namespace
+
+Prediction predict(const Schedule& schedule, const Tiling& tiling, std::int64_t item_bytes,
+                   const topology::Topology& topology, std::span<const int> device_of_rank,
+                   double local_bytes_per_second) {
+  check_arguments(schedule, item_bytes, topology, device_of_rank, local_bytes_per_second);
+  const int n = schedule.world.value();
+  Prediction result;
+  result.link_bytes.assign(at(n) * at(n), 0);
+  if (tiling.elements == 0 || tiling.rounds == 0) return result;
+
+  std::size_t steps = 1;
+  for (const Program& program : schedule.programs) steps += program.size();
+  const std::int64_t most = std::clamp<std::int64_t>(kMaxEvents / at(steps), 1, kMaxPieces);
+  const Parts parts(tiling, item_bytes, n, most);
+
+  std::vector<Lane> lanes(at(n) * at(n));
+  const std::size_t links = at(topology.size()) * at(topology.size());
+  for (int rank = 0; rank < n; ++rank) {
+    for (const Step& step : schedule.programs[at(rank)]) {
+      if (step.target == Target::none) continue;
+      const std::size_t number = at(rank) * at(n) + at(step.to.value());
+      if (!lanes[number].used) {
+        lanes[number].path = find_path(topology, device_of_rank[at(rank)],
+                                       device_of_rank[at(step.to.value())], local_bytes_per_second);
+        lanes[number].used = true;
+      }
+      result.link_bytes[number] += parts.chunk_bytes(step.chunk);
+    }
+  }
+  find_bottleneck(lanes, links, n, &result);
+  const double seconds = Forecast(schedule, parts, std::move(lanes), links).run();
+  if (seconds < result.lower_bound_seconds * (1 - 1e-9)) {
+    fail(ErrorCode::internal, "predicted ", seconds, " s for ", schedule.name,
+         ", which is below the bound of ", result.lower_bound_seconds, " s");
+  }
+  // The run adds up the same times as the bound in another order: this only undoes rounding.
+  result.seconds = std::max(seconds, result.lower_bound_seconds);
+  return result;
+}
+
+}  // namespace weft::schedule

@@ -1,0 +1,15 @@
+// What can be said of a schedule step by step, without running it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "collectives/schedule/schedule.h"
+
+namespace weft::schedule {
+
+// Nothing if every step makes sense by itself; else a sentence with rank, step and what is wrong:
+// chunks and peers that exist, a target for every push, a sender for every slot that is read.
+std::optional<std::string> shape_problem(const Schedule& schedule);
+
+}  // namespace weft::schedule
