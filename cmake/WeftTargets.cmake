@@ -15,6 +15,13 @@ function(weft_layer name)
       file(GLOB found CONFIGURE_DEPENDS "${folder}/*.cc" "${folder}/*.cu")
       list(APPEND sources ${found})
     endforeach()
+    # Besides the architectures asked for: kernels without newer instructions are compiled for sm_80.
+    set(portable ${sources})
+    list(FILTER portable INCLUDE REGEX "_simple\\.cu$")
+    if(weft_cuda_mode STREQUAL "on" AND portable)
+      set_source_files_properties(${portable} PROPERTIES COMPILE_OPTIONS
+                                  "--generate-code=arch=compute_80,code=[sm_80]")
+    endif()
   endif()
   if(sources)
     add_library(weft_${name} STATIC ${sources})

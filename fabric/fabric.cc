@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/base/config.h"
 #include "fabric/fault.h"
@@ -92,10 +93,10 @@ void Fabric::enable_peers() {
 // Everything that open_ranks made, in any state of completion.
 void Fabric::release() noexcept {
   operations_.clear();
+  // All streams before any memory: a rank's work may still touch a peer's arena.
+  for (RankState& rank : ranks_) rank.device->destroy_stream(std::exchange(rank.stream, {}));
   for (RankState& rank : ranks_) {
-    rank.device->destroy_stream(rank.stream);
     rank.device->deallocate_shared(rank.arena.base);
-    rank.stream = {};
     rank.arena = {};
   }
   Device& first = *ranks_.front().device;
@@ -285,6 +286,7 @@ void Fabric::close() {
     raise_abort_flag();
     idle = drain(Deadline::after_ns(kIdleGrace));
   }
+  watchdog_.stop();  // before state_mutex_, which its thread may be waiting for
   const std::scoped_lock state_lock(state_mutex_);
   state_ = State::closed;
   // A stream that never becomes idle may still use the memory: then it is not given back.

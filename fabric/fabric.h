@@ -31,6 +31,7 @@
 #include "fabric/rendezvous.h"
 #include "fabric/signal.h"
 #include "fabric/stats.h"
+#include "fabric/watchdog.h"
 #include "topology/topology.h"
 
 namespace weft::fabric {
@@ -74,6 +75,9 @@ class Fabric {
   // timeout poisons the fabric.
   std::shared_ptr<Operation> meet(Rank rank, const char* what, const void* descriptor,
                                   Deadline deadline, const Rendezvous::Launch& launch);
+
+  // For an operation that its caller does not wait for: see watchdog.h.
+  void watch(std::shared_ptr<Operation> operation) { watchdog_.watch(std::move(operation)); }
 
   // Throws FabricClosed or FabricPoisoned unless operations may start.
   void check_usable() const;
@@ -137,6 +141,7 @@ class Fabric {
   bool events_on_;
   EventRing events_;
   Stats stats_;
+  Watchdog watchdog_;  // last: its thread ends before anything it looks at
 };
 
 }  // namespace weft::fabric

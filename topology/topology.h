@@ -1,7 +1,8 @@
 // What is known of the machine: devices and how they are wired.
 //
-// Plain values, made by topology::probe() (this machine) or topology::preset() (a known one). It knows
-// no schedules and no fabrics. A figure that is not known is nullopt, with the reason in `notes`.
+// Plain values, made by topology::probe() (this machine) or topology::preset() (a known one). It
+// knows no schedules and no fabrics. A figure that is not known is nullopt, with the reason in
+// `notes`.
 #pragma once
 
 #include <cstdint>
@@ -19,18 +20,18 @@ enum class PathKind : std::uint8_t { self, nvlink, pix, pxb, phb, node, sys, unk
 
 struct Node {
   DeviceId device;
-  std::string name;                    // "NVIDIA H200", "simulated H100"
-  std::optional<std::int32_t> numa;    // NUMA node
-  std::optional<std::string> pci;      // "0000:1b:00.0"
+  std::string name;                  // "NVIDIA H200", "simulated H100"
+  std::optional<std::int32_t> numa;  // NUMA node
+  std::optional<std::string> pci;    // "0000:1b:00.0"
 };
 
 // From one device to another; directions may differ.
 struct Link {
   PathKind kind = PathKind::unknown;
-  std::int32_t count = 0;                       // NVLinks on the path, 0 for others
-  bool peer_access = false;                     // may the first address the second's memory?
-  std::optional<double> bytes_per_second;       // nominal, one direction
-  std::optional<double> latency_seconds;        // of a small message, one way
+  std::int32_t count = 0;                  // NVLinks on the path, 0 for others
+  bool peer_access = false;                // may the first address the second's memory?
+  std::optional<double> bytes_per_second;  // nominal, one direction
+  std::optional<double> latency_seconds;   // of a small message, one way
 };
 
 class Topology {
@@ -63,7 +64,8 @@ class Topology {
   bool simulated_ = false;
 };
 
-// The CUDA devices of this machine. Never throws: without a driver it is empty and says why in notes.
+// The CUDA devices of this machine. Never throws: without a driver it is empty and says why in
+// notes.
 Topology probe();
 
 // A known machine, as `devices` simulated devices of it. Throws InvalidArgument naming the presets.

@@ -3,8 +3,7 @@
 // The model is alpha-beta (Hockney, "The communication challenge for MPP", Parallel Computing 20,
 // 1994): a transfer of b bytes over a link costs latency + b / rate. Pieces are scheduled in the
 // order in which they become ready, the lower rank first in a tie:
-//   start = max(piece ready, link free), link free again = start + b / rate, arrival = that +
-//   latency.
+//   start = max(piece ready, link free), link free = start + b / rate, arrival = that + latency.
 // A piece is ready when the rank's earlier pieces are under way, what it waits for has arrived, and
 // the slot it goes to is free (a credit travels back with the link's latency). A link is an ordered
 // pair of devices; lanes over one pair share it. Ranks on one device share its local rate, with a
@@ -18,9 +17,8 @@
 //   2. seconds >= lower_bound_seconds: the busiest link's bytes at its rate, and its latency once.
 //   3. The same arguments give the same figures.
 //   4. The work is bounded: blocks count as one, and neighbouring pieces and rounds too where a
-//   chunk
-//      has more than kMaxPieces. Rounds that count as one have the latency of each: a long vector's
-//      stalls are not lost.
+//      chunk has more than kMaxPieces. Rounds that count as one have the latency of each: a long
+//      vector's stalls are not lost.
 #pragma once
 
 #include <cstdint>

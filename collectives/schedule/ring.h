@@ -1,20 +1,21 @@
 // Ring all-reduce: reduce-scatter then all-gather around a ring, each rank pushing to the next.
 //
-// Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
-// J. Parallel Distrib. Comput. 69 (2009). Each rank sends 2 (n - 1) / n of the vector, the lower bound.
+// Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
+// workstations", J. Parallel Distrib. Comput. 69 (2009). Each rank sends 2 (n - 1) / n of the
+// vector, the lower bound.
 //
 // Rank r, step i, 0 <= i <= 2n - 2, all on chunk (r - i) mod n:
 //   i = 0            push own input to the next rank's slot
 //   0 < i < n - 1    wait for the previous rank's partial sum, add own input, push to the next slot
-//   i = n - 1        the same, but the sum is complete: keep it, and push it to the next rank's output
+//   i = n - 1        the same, but the sum is complete: keep it, push it to the next rank's output
 //   n <= i < 2n - 2  wait for a finished chunk in own output, push it to the next rank's output
 //   i = 2n - 2       wait for the last finished chunk
 //
 // Invariants
 //   1. A push into a rank's output is safe in place: the finished chunk depends, through a chain of
 //      signals, on that rank having read its own input of this chunk.
-//   2. The chunk is summed in the order r, r + 1, ..., r + n - 1 from the rank r = chunk on, whatever
-//      the sizes and the timing: results depend on n and the chunk only.
+//   2. The chunk is summed in the order r, r + 1, ..., r + n - 1 from the rank r = chunk on,
+//      whatever the sizes and the timing: results depend on n and the chunk only.
 //   3. The ring is the order of ranks. A fabric chooses which device a rank is.
 #pragma once
 
@@ -22,9 +23,7 @@
 
 namespace weft::schedule::ring {
 
-constexpr int step_count(WorldSize world) {
-  return world.value() == 1 ? 1 : 2 * world.value() - 1;
-}
+constexpr int step_count(WorldSize world) { return world.value() == 1 ? 1 : 2 * world.value() - 1; }
 
 // How many of a rank's pushes go to slots (the reduce-scatter half).
 constexpr int slot_steps(WorldSize world) { return world.value() - 1; }

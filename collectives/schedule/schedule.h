@@ -2,12 +2,12 @@
 //
 // A vector is cut into `world` chunks; a chunk is cut into pieces (see tiling.h). A rank runs its
 // steps in order, and within a step its pieces in order, as long as the executor keeps both orders
-// it may overlap them. Between two ranks there is a lane for each ordered pair a schedule uses; what
-// travels on a lane arrives in the order it was sent.
+// it may overlap them. Between two ranks there is a lane for each ordered pair a schedule uses;
+// what travels on a lane arrives in the order it was sent.
 //
 // Every algorithm gives one constexpr function step(world, rank, i) and a step count; materialise()
-// turns it into the list that the verifier, the predictor and the simulator read. Tuned kernels call
-// the function. A test shows that both are the same up to 64 ranks.
+// turns it into the list that the verifier, the predictor and the simulator read. Tuned kernels
+// call the function. A test shows that both are the same up to 64 ranks.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +36,10 @@ struct Step {
   Chunk chunk{};
   Source source = Source::input;
   Target target = Target::none;
-  Rank from = kNobody;     // waits for one piece on this lane before reading; nobody: does not wait
-  Rank to = kNobody;       // pushes one piece to this rank, if target is not none
-  bool keep = false;       // also writes the piece to its own output
-  bool last_sum = false;   // this reduction is the chunk's last: `avg` divides here
+  Rank from = kNobody;    // waits for one piece on this lane before reading; nobody: does not wait
+  Rank to = kNobody;      // pushes one piece to this rank, if target is not none
+  bool keep = false;      // also writes the piece to its own output
+  bool last_sum = false;  // this reduction is the chunk's last: `avg` divides here
   friend constexpr bool operator==(const Step&, const Step&) = default;
 };
 

@@ -8,11 +8,9 @@
 //
 // What is proven
 //   1. Every rank's output holds, for every chunk and piece, every rank's contribution exactly
-//   once.
-//      Sums are symbols: who was added to what, in which order.
+//      once. Sums are symbols: who was added to what, in which order.
 //   2. Nothing is overwritten before its last read, and nothing is read before it was written: any
-//   two
-//      accesses of one place, one of them a write, are ordered by happens-before (vector clocks
+//      two accesses of one place, one of them a write, are ordered by happens-before (vector clocks
 //      over program order, pushes and credits). So what holds in one run holds in every run. In
 //      place, input and output are the same memory, and both readings of it are checked.
 //   3. No deadlock with the given slots. Ranks are sequential processes that block on one lane at a

@@ -1,6 +1,9 @@
 #include "core/device/sim/sim_device.h"
 
+#include <algorithm>
 #include <cstring>
+#include <mutex>
+#include <vector>
 
 #include "core/base/error.h"
 #include "core/device/host_device.h"
@@ -15,6 +18,34 @@ std::atomic<std::int64_t> live{0};
 
 SimEvent& as_event(Event event) { return *static_cast<SimEvent*>(event.handle); }
 SimStream& as_stream(Stream stream) { return *static_cast<SimStream*>(stream.handle); }
+
+// Destroyed events are kept for reuse and never freed, because works that name them may still be queued.
+// Only an idle one is reused; a late wait for it finds its number reached.
+class EventPool {
+ public:
+  SimEvent* take() {
+    const std::scoped_lock lock(mutex_);
+    const auto idle = std::find_if(free_.begin(), free_.end(), [](SimEvent* e) { return e->done(); });
+    if (idle == free_.end()) return new SimEvent();
+    SimEvent* event = *idle;
+    *idle = free_.back();
+    free_.pop_back();
+    return event;
+  }
+  void give_back(SimEvent* event) {
+    const std::scoped_lock lock(mutex_);
+    free_.push_back(event);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<SimEvent*> free_;
+};
+
+EventPool& event_pool() {
+  static EventPool& pool = *new EventPool();
+  return pool;
+}
 
 struct EventParams {
   SimEvent* event;
@@ -78,14 +109,14 @@ void SimDevice::destroy_stream(Stream stream) noexcept {
 }
 
 Event SimDevice::create_event() {
-  auto* event = new SimEvent();
+  SimEvent* event = event_pool().take();
   live.fetch_add(1, std::memory_order_relaxed);
   return Event{event};
 }
 
 void SimDevice::destroy_event(Event event) noexcept {
   if (!event.handle) return;
-  delete static_cast<SimEvent*>(event.handle);
+  event_pool().give_back(static_cast<SimEvent*>(event.handle));
   live.fetch_sub(1, std::memory_order_relaxed);
 }
 

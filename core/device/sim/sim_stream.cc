@@ -10,7 +10,6 @@ std::uint64_t SimEvent::next_record() {
 }
 
 void SimEvent::happened(std::uint64_t number) {
-  // Notified under the lock: whoever waits may destroy the event as soon as it can take the lock.
   const std::scoped_lock lock(mutex_);
   if (number > happened_) happened_ = number;
   changed_.notify_all();

@@ -1,0 +1,23 @@
+// The parts of the extension module, one a file.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <stdexcept>
+
+#include "core/base/error.h"
+
+namespace weft::python {
+
+namespace nb = nanobind;
+
+void bind_errors(nb::module_& module);
+void bind_config(nb::module_& module);
+void bind_tensor(nb::module_& module);
+void bind_topology(nb::module_& module);
+void bind_fabric(nb::module_& module);
+
+// The Python exception object of an error, with all its fields.
+nb::object exception_of(const Error& error);
+
+}  // namespace weft::python

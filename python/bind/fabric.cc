@@ -1,0 +1,316 @@
+// Fabrics and operations.
+//
+// Invariants
+//   1. The GIL is released in every call that waits, launches or takes a lock of the native library.
+//   2. A wait wakes up now and then to see Ctrl-C: an interrupted wait aborts the operation.
+#include "fabric/fabric.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "collectives/collectives.h"
+#include "core/base/config.h"
+#include "python/bind/bind.h"
+#include "python/bind/convert.h"
+
+namespace weft::python {
+namespace {
+
+using collectives::CallOptions;
+using fabric::Fabric;
+using fabric::Operation;
+
+constexpr std::int64_t kSignalInterval = 50'000'000;  // ns between two looks for Ctrl-C
+constexpr double kLongestTimeout = 1e9;               // seconds
+
+using Released = nb::call_guard<nb::gil_scoped_release>;
+
+// An operation keeps its fabric.
+struct OperationHandle {
+  std::shared_ptr<Fabric> fabric;
+  std::shared_ptr<Operation> operation;
+};
+
+std::int64_t timeout_ns(double seconds) {
+  if (seconds < 0) return 0;
+  if (!std::isfinite(seconds) || seconds == 0 || seconds > kLongestTimeout) {
+    fail(ErrorCode::invalid_argument, "timeout is seconds, finite and greater than 0, not ",
+         seconds);
+  }
+  return std::max<std::int64_t>(1, seconds_to_ns(seconds));
+}
+
+void wait(const OperationHandle& handle, std::optional<double> timeout) {
+  const Deadline deadline =
+      timeout ? Deadline::after_ns(timeout_ns(*timeout)) : Deadline::never();
+  while (true) {
+    bool ended;
+    {
+      const nb::gil_scoped_release released;
+      const std::int64_t slice = std::min(kSignalInterval, std::max<std::int64_t>(0, deadline.left_ns()));
+      ended = handle.operation->wait_until(Deadline::after_ns(slice));
+    }
+    if (ended) break;
+    if (PyErr_CheckSignals() != 0) {
+      handle.fabric->abort("interrupted while waiting");
+      throw nb::python_error();
+    }
+    if (deadline.passed()) {
+      fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
+           handle.operation->id(), " has not ended after ", *timeout, " s of waiting");
+    }
+  }
+  if (const auto error = handle.operation->error()) throw *error;
+}
+
+nb::dict info_of(const OperationHandle& handle) {
+  const fabric::OperationInfo& info = handle.operation->info();
+  nb::dict row;
+  row["kind"] = info.kind_name;
+  row["algorithm"] = info.algorithm;
+  row["protocol"] = info.protocol == 255 ? "" : collectives::kProtocolNames[info.protocol];
+  row["path"] = info.path;
+  row["bytes"] = info.bytes;
+  row["blocks"] = info.blocks;
+  row["predicted_seconds"] =
+      info.predicted_ns < 0 ? nb::none() : nb::cast(static_cast<double>(info.predicted_ns) * 1e-9);
+  return row;
+}
+
+// The machine of a fabric that was given none: a preset for simulated devices, the probed one for CUDA.
+topology::Topology default_topology(const std::vector<DeviceId>& devices) {
+  std::vector<DeviceId> distinct;
+  for (const DeviceId& id : devices) {
+    if (std::find(distinct.begin(), distinct.end(), id) == distinct.end()) distinct.push_back(id);
+  }
+  if (!devices.empty() && devices.front().kind == DeviceKind::cuda) return topology::probe();
+  return topology::preset(config().sim_topology, static_cast<int>(distinct.size()));
+}
+
+std::shared_ptr<Fabric> open(const std::vector<std::string>& names, double timeout,
+                             const topology::Topology* topology, std::int64_t scratch,
+                             std::uint32_t first_epoch) {
+  const nb::gil_scoped_release released;
+  fabric::FabricOptions options;
+  std::vector<DeviceId> ids;
+  for (const std::string& name : names) {
+    ids.push_back(DeviceId::parse(name));
+    options.devices.push_back(&device(ids.back()));
+  }
+  options.topology = topology ? *topology : default_topology(ids);
+  options.timeout_seconds = timeout;
+  options.scratch = Bytes(scratch);
+  options.first_epoch = first_epoch;
+  return collectives::open(std::move(options));
+}
+
+std::vector<std::string> device_names(const Fabric& fabric) {
+  std::vector<std::string> names;
+  for (int r = 0; r < fabric.world().value(); ++r) names.push_back(fabric.device(Rank(r)).id().str());
+  return names;
+}
+
+std::vector<std::vector<bool>> peer_access(const Fabric& fabric) {
+  std::vector<std::vector<bool>> rows;
+  for (int i = 0; i < fabric.world().value(); ++i) {
+    std::vector<bool> row;
+    for (int j = 0; j < fabric.world().value(); ++j) row.push_back(fabric.peer_access(Rank(i), Rank(j)));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+// A tensor's producer is ordered before this stream: the rank's user stream, or the default one.
+std::int64_t consumer_stream(const std::vector<Stream>& streams, std::size_t rank) {
+  return rank < streams.size() ? reinterpret_cast<std::intptr_t>(streams[rank].handle) : 0;
+}
+
+std::vector<Stream> user_streams(const Fabric& fabric,
+                                 const std::optional<std::vector<std::int64_t>>& handles) {
+  std::vector<Stream> streams;
+  if (handles) {
+    for (const std::int64_t handle : *handles) {
+      streams.push_back({reinterpret_cast<void*>(static_cast<std::intptr_t>(handle))});
+    }
+  } else if (fabric.backend() == DeviceKind::cuda) {
+    streams.resize(static_cast<std::size_t>(fabric.world().value()));  // the default stream
+  }
+  return streams;
+}
+
+CallOptions call_options(const std::string& algorithm, int max_blocks, double timeout,
+                         const std::vector<Stream>& streams) {
+  CallOptions options;
+  options.algorithm = collectives::parse_algorithm(algorithm);
+  options.max_blocks = max_blocks;
+  options.timeout_ns = timeout_ns(timeout);
+  options.streams = streams;
+  return options;
+}
+
+OperationHandle all_reduce(const std::shared_ptr<Fabric>& fabric, const nb::list& tensors,
+                           const std::optional<nb::list>& out, const std::string& op,
+                           const std::string& algorithm, int max_blocks, double timeout,
+                           const std::optional<std::vector<std::int64_t>>& stream_handles) {
+  const std::vector<Stream> streams = user_streams(*fabric, stream_handles);
+  const CallOptions options = call_options(algorithm, max_blocks, timeout, streams);
+  const collectives::ReduceOp reduce = collectives::parse_op(op);
+  const auto imported = [&](const nb::list& list) {
+    std::vector<Tensor> result;
+    for (std::size_t r = 0; r < list.size(); ++r) {
+      result.push_back(import_tensor(list[r], consumer_stream(streams, r)));
+    }
+    return result;
+  };
+  const std::vector<Tensor> inputs = imported(tensors);
+  const std::vector<Tensor> outputs = out ? imported(*out) : inputs;
+  const nb::gil_scoped_release released;
+  return {fabric, collectives::all_reduce(*fabric, inputs, outputs, reduce, options)};
+}
+
+OperationHandle rank_all_reduce(const std::shared_ptr<Fabric>& fabric, int rank, nb::handle tensor,
+                                nb::handle out, const std::string& op,
+                                const std::string& algorithm, int max_blocks, double timeout,
+                                std::optional<std::int64_t> stream_handle) {
+  std::vector<Stream> streams;
+  if (fabric->backend() == DeviceKind::cuda) {
+    const auto handle = static_cast<std::intptr_t>(stream_handle.value_or(0));
+    streams.push_back({reinterpret_cast<void*>(handle)});
+  }
+  const CallOptions options = call_options(algorithm, max_blocks, timeout, streams);
+  const collectives::ReduceOp reduce = collectives::parse_op(op);
+  const std::int64_t consumer = consumer_stream(streams, 0);
+  const Tensor input = import_tensor(tensor, consumer);
+  const Tensor output = out.is_none() ? input : import_tensor(out, consumer);
+  const nb::gil_scoped_release released;
+  return {fabric, collectives::all_reduce(*fabric, Rank(rank), input, output, reduce, options)};
+}
+
+void plan_fault(Fabric& fabric, int rank, int step, const std::string& action, double delay) {
+  collectives::FaultPoint fault;
+  using Action = collectives::FaultPoint::Action;
+  if (action == "stop") {
+    fault.action = Action::stop;
+  } else if (action == "delay") {
+    fault.action = Action::delay;
+  } else if (action != "none") {
+    fail(ErrorCode::invalid_argument, "a fault is none, stop or delay, not \"", action, "\"");
+  }
+  fault.rank = rank;
+  fault.step = step;
+  fault.delay_ns = seconds_to_ns(delay);
+  collectives::plan_fault(fabric, fault);
+}
+
+nb::dict stats_of(Fabric& fabric) {
+  const fabric::StatsSnapshot totals = fabric.stats().snapshot();
+  const bool simulated = fabric.backend() == DeviceKind::sim;
+  nb::dict row;
+  row["operations"] = totals.operations;
+  row["empty"] = totals.empty;
+  row["failed"] = totals.failed;
+  row["bytes"] = totals.bytes;
+  row["seconds"] = simulated ? totals.predicted_seconds : totals.seconds;
+  row["predicted"] = simulated;
+  row["host_seconds"] = totals.seconds;
+  row["ranks"] = nb::cast(totals.rank_operations);
+  nb::dict links;
+  const auto world = static_cast<std::size_t>(fabric.world().value());
+  for (std::size_t i = 0; i < totals.link_bytes.size(); ++i) {
+    if (totals.link_bytes[i] == 0) continue;
+    links[concat(i / world, "->", i % world).c_str()] = totals.link_bytes[i];
+  }
+  row["links"] = links;
+  return row;
+}
+
+nb::tuple events_of(Fabric& fabric) {
+  EventRing::Snapshot snapshot;
+  {
+    const nb::gil_scoped_release released;
+    snapshot = fabric.events().snapshot();
+  }
+  const nb::bytes records(snapshot.events.data(), snapshot.events.size() * sizeof(EventRecord));
+  return nb::make_tuple(records, snapshot.base_seq, snapshot.next_seq);
+}
+
+void bind_operation(nb::module_& module) {
+  nb::class_<OperationHandle>(module, "Operation", "An operation that was launched.")
+      .def("wait", wait, nb::arg("timeout").none() = nb::none(),
+           "Block until it ended on every rank; raise what it ended with. Ctrl-C aborts it.")
+      .def(
+          "done", [](const OperationHandle& h) { return h.operation->done(); },
+          nb::call_guard<nb::gil_scoped_release>())
+      .def("exception",
+           [](const OperationHandle& h) -> nb::object {
+             const auto error = h.operation->error();
+             return error ? exception_of(*error) : nb::none();
+           })
+      .def(
+          "watch", [](const OperationHandle& h) { h.fabric->watch(h.operation); }, Released(),
+          "Leave it to the watchdog: its faults poison the fabric without a wait.")
+      .def_prop_ro("info", info_of);
+}
+
+}  // namespace
+
+void bind_fabric(nb::module_& module) {
+  bind_operation(module);
+  nb::class_<Fabric>(module, "Fabric", "Ranks bound to devices. Wrapped by weft.Fabric.")
+      .def(nb::new_(&open), nb::arg("devices"), nb::arg("timeout") = 30.0,
+           nb::arg("topology").none() = nb::none(), nb::arg("scratch") = 0,
+           nb::arg("first_epoch") = 0)
+      .def_prop_ro("size", [](const Fabric& f) { return f.world().value(); })
+      .def_prop_ro("devices", device_names)
+      .def_prop_ro("backend",
+                   [](const Fabric& f) { return f.backend() == DeviceKind::cuda ? "cuda" : "sim"; })
+      .def_prop_ro("topology", [](const Fabric& f) { return f.topology(); })
+      .def_prop_ro("closed", &Fabric::closed)
+      .def("peer_access", peer_access)
+      .def("all_reduce", all_reduce, nb::arg("tensors"), nb::arg("out").none(), nb::arg("op"),
+           nb::arg("algorithm"), nb::arg("max_blocks"), nb::arg("timeout"),
+           nb::arg("streams").none())
+      .def("rank_all_reduce", rank_all_reduce, nb::arg("rank"), nb::arg("tensor"),
+           nb::arg("out").none(), nb::arg("op"), nb::arg("algorithm"), nb::arg("max_blocks"),
+           nb::arg("timeout"), nb::arg("stream").none())
+      .def(
+          "barrier",
+          [](const std::shared_ptr<Fabric>& f, double timeout) {
+            OperationHandle handle{f, nullptr};
+            const std::int64_t ns = timeout_ns(timeout);
+            {
+              const nb::gil_scoped_release released;
+              handle.operation = collectives::barrier(*f);
+            }
+            wait(handle, static_cast<double>(ns ? ns : f->timeout_ns()) * 1e-9);
+          },
+          nb::arg("timeout"))
+      .def(
+          "rank_barrier",
+          [](const std::shared_ptr<Fabric>& f, int rank, double timeout) {
+            OperationHandle handle{f, nullptr};
+            const std::int64_t ns = timeout_ns(timeout);
+            {
+              const nb::gil_scoped_release released;
+              handle.operation = collectives::barrier(*f, Rank(rank), ns);
+            }
+            wait(handle, static_cast<double>(ns ? ns : f->timeout_ns()) * 1e-9);
+          },
+          nb::arg("rank"), nb::arg("timeout"))
+      .def("plan_fault", plan_fault, nb::arg("rank"), nb::arg("step"), nb::arg("action"),
+           nb::arg("delay") = 0.0, "Tests: the fault that the next operations meet.")
+      .def(
+          "abort", [](Fabric& f) { f.abort("abort() was called"); }, Released())
+      .def("recover", &Fabric::recover, Released())
+      .def("close", &Fabric::close, Released())
+      .def("stats", stats_of)
+      .def("reset_stats", [](Fabric& f) { f.stats().reset(); })
+      .def("events", events_of);
+}
+
+}  // namespace weft::python

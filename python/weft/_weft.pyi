@@ -1,0 +1,512 @@
+"""The native part of weft. Private: import weft instead."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+
+def config() -> list:
+    """
+    Every run-time variable: name, type, default, value, allowed, meaning, internal.
+
+    Raises ConfigError for an unusable value in the environment.
+    """
+
+def config_warnings() -> list[str]:
+    """One sentence for each unknown WEFT_* variable in the environment."""
+
+class DType:
+    """
+    An element type: `weft.float32` and so on. Equal to its name.
+
+    >>> weft.float32.itemsize, weft.float32 == "float32", str(weft.bool)
+    (4, True, 'bool')
+    """
+
+    @property
+    def name(self) -> str:
+        """"float32", "bool", ..."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+
+    @property
+    def is_floating(self) -> bool:
+        """float16, bfloat16, float32 or float64?"""
+
+    def __eq__(self, other: object) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+    def __str__(self) -> str: ...
+
+    def __repr__(self) -> str: ...
+
+    def __reduce__(self) -> str: ...
+
+uint8: DType = ...
+
+int8: DType = ...
+
+int16: DType = ...
+
+int32: DType = ...
+
+int64: DType = ...
+
+float16: DType = ...
+
+bfloat16: DType = ...
+
+float32: DType = ...
+
+float64: DType = ...
+
+class Device:
+    """
+    A device of this process: "cpu", "sim:0" to "sim:63", "cuda:0" and so on.
+    Equal to its name. Raises InvalidArgument for one that is not there.
+
+    >>> d = weft.Device("sim:3")
+    >>> d.kind, d.index, str(d)
+    ('sim', 3, 'sim:3')
+    """
+
+    def __init__(self, name: Device | str) -> None: ...
+
+    @property
+    def kind(self) -> str:
+        """"cpu", "sim" or "cuda"."""
+
+    @property
+    def index(self) -> int:
+        """Which one of its kind, from 0."""
+
+    def __eq__(self, other: object) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+    def __str__(self) -> str: ...
+
+    def __repr__(self) -> str: ...
+
+    def __reduce__(self) -> tuple: ...
+
+class Tensor:
+    """
+    A typed, shaped view of memory on one device. Made by `weft.zeros`, `weft.tensor`,
+    `weft.from_dlpack`, ...; indexing gives views of the same memory.
+
+    >>> t = weft.zeros((2, 3), dtype=weft.float32, device="sim:0")
+    >>> t.shape, t.dtype, str(t.device), t.strides
+    ((2, 3), weft.float32, 'sim:0', (3, 1))
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """From one index to the next in each dimension, in elements."""
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the elements."""
+
+    @property
+    def device(self) -> Device:
+        """Where the memory is."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, 0 to 64."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+
+    @property
+    def read_only(self) -> bool:
+        """May nobody write this memory through weft?"""
+
+    def data_ptr(self) -> int:
+        """Address of the first element."""
+
+    def is_contiguous(self) -> bool:
+        """Are the elements in row-major order without gaps?"""
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """
+        A NumPy array: the same memory on "cpu" and simulated devices (read-only if the tensor
+        is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.
+
+        >>> t = weft.zeros(2, device="sim:0")
+        >>> t.numpy()[0] = 5
+        >>> t
+        tensor([5., 0.], dtype=float32, device='sim:0')
+        """
+
+    def to(self, target: DType | Device | str | type | np.dtype[Any] | None = None, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+        """
+        The tensor with another dtype or on another device; itself if it is so already. Blocks.
+        Integers wrap, as in NumPy's astype.
+
+        >>> weft.arange(2).to("sim:3").to(weft.float64)
+        tensor([0., 1.], dtype=float64, device='sim:3')
+        """
+
+    def item(self) -> bool | int | float:
+        """
+        The number in a tensor of one element. Blocks for CUDA. Raises InvalidArgument.
+
+        >>> weft.full((1, 1), 2.5).item()
+        2.5
+        """
+
+    def tolist(self) -> Any:
+        """
+        Nested lists of Python numbers; a number for 0 dimensions. Blocks for CUDA.
+
+        >>> weft.ones(1, 2).tolist()
+        [[1.0, 1.0]]
+        """
+
+    def __bool__(self) -> bool: ...
+
+    def __int__(self) -> int: ...
+
+    def __float__(self) -> float: ...
+
+    def __repr__(self) -> str: ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
+
+    def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None, dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+        """
+        A DLPack capsule over the same memory, or over a copy. Simulated memory is DLPack CPU.
+
+        stream: None or -1; for CUDA also 1, 2 or a stream's address. Raises InvalidArgument for
+        another one, ReadOnlyBuffer for a read-only tensor and a consumer from before DLPack 1.0,
+        BufferError where dl_device and copy ask for what cannot be.
+
+        >>> import numpy
+        >>> numpy.from_dlpack(weft.arange(3))
+        array([0, 1, 2])
+        """
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """
+        (DLPack device type, index): (1, 0) for the host and simulated devices.
+        """
+
+    def reshape(self, *size: int | Sequence[int]) -> Tensor:
+        """
+        The elements in another shape: a view of a contiguous tensor, else a copy. One size may
+        be -1. Raises ShapeMismatch where the counts differ.
+
+        >>> weft.arange(6).reshape(2, -1).shape
+        (2, 3)
+        """
+
+    def contiguous(self) -> Tensor:
+        """The tensor if it is contiguous, else a contiguous copy."""
+
+    def clone(self) -> Tensor:
+        """A contiguous copy on the same device."""
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """
+        A view. The index is made of integers, slices (steps of any sign), None and `...`.
+        Raises IndexError outside the shape.
+
+        >>> weft.arange(6).reshape(2, 3)[1, ::-2].tolist()
+        [5, 3]
+        """
+
+    def __setitem__(self, index: Any, value: object) -> None: ...
+
+    def __len__(self) -> int: ...
+
+def zeros(*size: int | Sequence[int], dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    A tensor of zeros. Shape: `zeros(2, 3)` or `zeros((2, 3))`; dtype: float32 unless given;
+    device: "cpu" unless given. Blocks until the memory is set.
+
+    Raises InvalidArgument, SizeOverflow, DTypeMismatch, OutOfMemory.
+
+    >>> weft.zeros(2, device="sim:1")
+    tensor([0., 0.], dtype=float32, device='sim:1')
+    """
+
+def ones(*size: int | Sequence[int], dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    A tensor of ones; see `zeros`.
+
+    >>> weft.ones((2, 2), dtype=weft.int64).tolist()
+    [[1, 1], [1, 1]]
+    """
+
+def empty(*size: int | Sequence[int], dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    A tensor whose elements are not set; see `zeros`.
+
+    >>> weft.empty(2, 3).shape
+    (2, 3)
+    """
+
+def full(size: int | Sequence[int], fill_value: object, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    A tensor of one value. dtype: that of the value (bool, int64 or float32) unless given.
+    Raises InvalidArgument where an integer dtype does not hold the value; see `zeros`.
+
+    >>> weft.full((2,), 7)
+    tensor([7, 7], dtype=int64, device='cpu')
+    """
+
+def zeros_like(input: Tensor, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    Zeros of the shape and, unless given, the dtype and device of a tensor.
+
+    >>> weft.zeros_like(weft.ones(2, device="sim:0"))
+    tensor([0., 0.], dtype=float32, device='sim:0')
+    """
+
+def ones_like(input: Tensor, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    Ones of the shape and, unless given, the dtype and device of a tensor.
+
+    >>> weft.ones_like(weft.zeros(2, dtype=weft.bool)).tolist()
+    [True, True]
+    """
+
+def empty_like(input: Tensor, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    A tensor like another, its elements not set.
+
+    >>> weft.empty_like(weft.zeros(3), device="sim:2").device
+    Device('sim:2')
+    """
+
+def full_like(input: Tensor, fill_value: object, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    A tensor like another, of one value.
+
+    >>> weft.full_like(weft.zeros(2), 1.5).tolist()
+    [1.5, 1.5]
+    """
+
+def tensor(data: object, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    A new tensor with the numbers of nested sequences, an array or a tensor; always a copy.
+    dtype: that of an array; bool, int64 or float32 for Python numbers, unless given.
+
+    Raises InvalidArgument for ragged sequences and values an integer dtype does not hold,
+    DTypeMismatch for elements that are no real numbers.
+
+    >>> weft.tensor([[1, 2], [3, 4]], dtype=weft.float64, device="sim:0")[1].tolist()
+    [3.0, 4.0]
+    """
+
+def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
+    """
+    start, start + step, ... below end; `arange(n)` is 0 to n - 1. dtype: int64 for
+    integers, else float32, unless given. Raises InvalidArgument.
+
+    >>> weft.arange(1, 7, 2)
+    tensor([1, 3, 5], dtype=int64, device='cpu')
+    """
+
+def from_numpy(array: object) -> Tensor:
+    """
+    The array's memory as a tensor on "cpu": no copy, read-only if the array is. The
+    memory lives as long as either does. bfloat16 is ml_dtypes.bfloat16.
+
+    Raises DTypeMismatch for dtypes weft has not, InvalidArgument for foreign strides.
+
+    >>> import numpy
+    >>> array = numpy.zeros(2)
+    >>> _ = weft.from_numpy(array).fill_(3)
+    >>> array
+    array([3., 3.])
+    """
+
+def from_dlpack(object: object, *, device: Device | str | None = None, copy: bool | None = None) -> Tensor:
+    """
+    The memory of any object with `__dlpack__` (torch, cupy, JAX, NumPy) or of a DLPack
+    capsule as a tensor: no copy, unless `device` is another one or `copy` is true. CUDA
+    memory is made ready for the default stream.
+
+    Raises DTypeMismatch for elements weft has not (complex, fp8), InvalidArgument and
+    SizeOverflow for what the producer got wrong, and whatever the producer raises.
+
+    >>> import numpy
+    >>> weft.from_dlpack(numpy.arange(3.0)).tolist()
+    [0.0, 1.0, 2.0]
+    """
+
+class Topology:
+    """What is known of a machine: devices and links."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def simulated(self) -> bool: ...
+
+    @property
+    def notes(self) -> list[str]: ...
+
+    def matrix(self) -> list[list[str]]:
+        """Rows of "X", "NV18", "PIX", ..., "SYS"."""
+
+    def to_json(self) -> str:
+        """Schema weft.topology/1."""
+
+    def nodes(self) -> list:
+        """A dict a device: device, name, numa, pci; None if not known."""
+
+    def peer_access(self) -> list[list[bool]]:
+        """size x size booleans."""
+
+def topology_probe() -> Topology:
+    """The CUDA devices of this machine. Never raises."""
+
+def topology_preset(name: str, devices: int) -> Topology:
+    """A known machine. Raises InvalidArgument that lists what there is."""
+
+def topology_presets() -> list[str]: ...
+
+class Operation:
+    """An operation that was launched."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """
+        Block until it ended on every rank; raise what it ended with. Ctrl-C aborts it.
+        """
+
+    def done(self) -> bool: ...
+
+    def exception(self) -> object: ...
+
+    @property
+    def info(self) -> dict: ...
+
+class Fabric:
+    """Ranks bound to devices. Wrapped by weft.Fabric."""
+
+    def __init__(self, devices: Sequence[str], timeout: float = 30.0, topology: Topology | None = None, scratch: int = 0, first_epoch: int = 0) -> None: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def devices(self) -> list[str]: ...
+
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def topology(self) -> Topology: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def peer_access(self) -> list[list[bool]]: ...
+
+    def all_reduce(self, tensors: list, out: list | None, op: str, algorithm: str, max_blocks: int, timeout: float, streams: Sequence[int] | None) -> Operation: ...
+
+    def rank_all_reduce(self, rank: int, tensor: object, out: object | None, op: str, algorithm: str, max_blocks: int, timeout: float, stream: int | None) -> Operation: ...
+
+    def barrier(self, timeout: float) -> None: ...
+
+    def rank_barrier(self, rank: int, timeout: float) -> None: ...
+
+    def plan_fault(self, rank: int, step: int, action: str, delay: float = 0.0) -> None:
+        """Tests: the fault that the next operations meet."""
+
+    def abort(self) -> None: ...
+
+    def recover(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def stats(self) -> dict: ...
+
+    def reset_stats(self) -> None: ...
+
+    def events(self) -> tuple: ...
+
+def build_info() -> dict:
+    """
+    How this extension was built: cuda (bool), cuda_architectures, compiler.
+    """
+
+def cuda_device_count() -> int:
+    """CUDA devices of this process; 0 without a driver. Never raises."""
+
+__version__: str
+
+bool_: DType
+
+class Error(Exception):
+    code: str | None
+    rank: int | None
+    device: str | None
+    step: int | None
+    culprits: tuple[int, ...]
+
+class InternalError(Error, RuntimeError): ...
+
+class InvalidArgument(Error, ValueError): ...
+
+class ShapeMismatch(Error, ValueError): ...
+
+class WorldSizeError(Error, ValueError): ...
+
+class DeviceMismatch(Error, ValueError): ...
+
+class AliasError(Error, ValueError): ...
+
+class DTypeMismatch(Error, TypeError): ...
+
+class SizeOverflow(Error, OverflowError): ...
+
+class ReadOnlyBuffer(Error, BufferError): ...
+
+class PeerAccessError(Error, RuntimeError): ...
+
+class TopologyError(Error, RuntimeError): ...
+
+class CoResidencyError(Error, RuntimeError): ...
+
+class CollectiveTimeout(Error, TimeoutError): ...
+
+class CollectiveAborted(Error, RuntimeError): ...
+
+class FabricPoisoned(Error, RuntimeError): ...
+
+class FabricClosed(Error, RuntimeError): ...
+
+class OutOfMemory(Error, MemoryError): ...
+
+class DeviceLost(Error, RuntimeError): ...
+
+class CudaError(Error, RuntimeError): ...
+
+class ConfigError(Error, ValueError): ...

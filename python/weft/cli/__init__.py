@@ -1,0 +1,16 @@
+"""The command line `weft`. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 ok, 1 wrong result or a failed operation, 2 usage, 4 a named device is missing,
+5 timeout.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    from weft.cli.app import app
+
+    app(prog_name="weft")

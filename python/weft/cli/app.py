@@ -1,0 +1,68 @@
+"""The group of commands, loaded one at a time, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from weft import _weft
+
+__all__ = ["ExitCode", "app", "exit_code"]
+
+_COMMANDS = ("bench", "config", "demo", "topo", "version")
+
+
+class ExitCode:
+    """What the process ends with (the same for every command)."""
+
+    OK = 0
+    WRONG = 1
+    USAGE = 2
+    MISSING_DEVICE = 4
+    TIMEOUT = 5
+
+
+def exit_code(error: _weft.Error) -> int:
+    """The exit code that says what `error` says."""
+    if isinstance(error, _weft.CollectiveTimeout):
+        return ExitCode.TIMEOUT
+    if isinstance(error, _weft.InvalidArgument) and error.device is not None:
+        return ExitCode.MISSING_DEVICE
+    if isinstance(error, (ValueError, TypeError)):
+        return ExitCode.USAGE
+    return ExitCode.WRONG
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"weft.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _weft.Error as error:
+            click.echo(f"weft: {type(error).__name__}: {error}", err=True)
+            ctx.exit(exit_code(error))
+        except BrokenPipeError:
+            # The reader went away, as in `weft topo | head`; nothing is wrong.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(ExitCode.OK)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_weft.__version__, prog_name="weft")
+def app() -> None:
+    """Collectives between GPUs, or simulated devices, of one process."""

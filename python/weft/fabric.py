@@ -1,0 +1,296 @@
+"""`Fabric`: ranks bound to devices, and the collectives between them.
+
+Blocking: on host and simulated memory a call returns when the result is there. On CUDA it is
+stream-ordered: it returns once the work is on the ranks' streams, and a device fault surfaces at
+the next wait or call. The GIL is released while anything waits or launches.
+
+Thread safety: every method may be called from any thread. Two calls at once on one fabric happen
+one after the other, in the order in which they were issued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from weft import _weft
+from weft._call import block_limit, member_list, stream_handles, wait_seconds
+from weft._config import setting
+from weft._errors import invalid, seconds_or_default
+from weft._spec import resolve
+from weft.topology import Topology
+from weft.work import InFlight, Work
+
+if TYPE_CHECKING:
+    import os
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from weft.events import Events
+    from weft.rank_view import RankView
+
+__all__ = ["Fabric"]
+
+T = TypeVar("T")
+
+
+class Fabric:
+    """Ranks bound to devices, that see each other's memory, signals and faults.
+
+    devices: `"sim:8"` (8 simulated devices, 1 to 64), `"cuda:0,1"` (these), `"cuda:0x4"` (4 ranks
+    on device 0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed),
+    or None: what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
+    topology: for simulated devices, the machine they stand for: a `Topology` or a preset's name.
+    timeout: seconds that a wait may take where the call does not say; None is WEFT_TIMEOUT (30).
+
+    Raises InvalidArgument (it says what there is), PeerAccessError, OutOfMemory, CudaError; then
+    nothing is left behind.
+
+    >>> import numpy as np, weft
+    >>> with weft.Fabric("sim:4") as fab:
+    ...     gradients = [np.full(3, rank, np.float32) for rank in range(fab.size)]
+    ...     _ = fab.all_reduce(gradients)
+    >>> gradients[0].tolist()
+    [6.0, 6.0, 6.0]
+    """
+
+    def __init__(
+        self,
+        devices: str | Sequence[object] | None = None,
+        *,
+        topology: Topology | str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        names = resolve(devices)
+        seconds = seconds_or_default(timeout, float(str(setting("WEFT_TIMEOUT"))))
+        if isinstance(topology, str):
+            topology = Topology.preset(topology, len(set(names)))
+        if topology is not None and not isinstance(topology, Topology):
+            raise invalid(f"topology must be a Topology or the name of a preset, not {topology!r}")
+        if topology is not None and not names[0].startswith("sim:"):
+            raise invalid("topology= is for simulated devices; CUDA devices have their own")
+        native = None if topology is None else topology._native
+        self._native = _weft.Fabric(names, seconds, native)
+        self._in_flight = InFlight()
+        self._stream_ordered = self._native.backend == "cuda"
+
+    # What it is
+
+    @property
+    def size(self) -> int:
+        """The number of ranks."""
+        return int(self._native.size)
+
+    @property
+    def devices(self) -> list[str]:
+        """The device of each rank, e.g. `["cuda:0", "cuda:1"]`."""
+        return list(self._native.devices)
+
+    @property
+    def backend(self) -> str:
+        """`"cuda"` or `"sim"`."""
+        return str(self._native.backend)
+
+    @property
+    def topology(self) -> Topology:
+        """The machine as this fabric sees it; a simulated fabric's is a preset."""
+        return Topology(self._native.topology)
+
+    @property
+    def peer_access(self) -> npt.NDArray[np.bool_]:
+        """size x size booleans: may rank i read and write the memory of rank j?"""
+        import numpy as np
+
+        return np.array(self._native.peer_access(), dtype=np.bool_).reshape(self.size, self.size)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` has been called."""
+        return bool(self._native.closed)
+
+    # Collectives, all ranks from one thread
+
+    @overload
+    def all_reduce(
+        self,
+        tensors: Sequence[T],
+        op: str = ...,
+        *,
+        out: Sequence[T] | None = ...,
+        algorithm: str = ...,
+        max_blocks: int | None = ...,
+        streams: Sequence[object] | None = ...,
+        timeout: float | None = ...,
+        async_op: Literal[False] = ...,
+    ) -> list[T]: ...
+
+    @overload
+    def all_reduce(
+        self,
+        tensors: Sequence[T],
+        op: str = ...,
+        *,
+        out: Sequence[T] | None = ...,
+        algorithm: str = ...,
+        max_blocks: int | None = ...,
+        streams: Sequence[object] | None = ...,
+        timeout: float | None = ...,
+        async_op: Literal[True],
+    ) -> Work: ...
+
+    def all_reduce(
+        self,
+        tensors: Sequence[T],
+        op: str = "sum",
+        *,
+        out: Sequence[T] | None = None,
+        algorithm: str = "auto",
+        max_blocks: int | None = None,
+        streams: Sequence[object] | None = None,
+        timeout: float | None = None,
+        async_op: bool = False,
+    ) -> list[T] | Work:
+        """Reduce the tensors of all ranks; every rank gets the same bits.
+
+        tensors: one a rank, all of one shape and dtype (bool, 8 to 64 bit integers, float16,
+        bfloat16, float32, float64): NumPy arrays or CPU tensors, lent to simulated ranks for the
+        call, or anything with `__dlpack__` on the rank's device. Contiguous ones are not copied.
+        op: "sum", "avg" (floats only), "min", "max" or "prod".
+        out: where the results go, one a rank; None: in place.
+        algorithm: "auto" or "ring" (Patarasuk and Yuan 2009: each rank moves 2 (n - 1) / n of it).
+        max_blocks: the most workers (thread blocks) a rank; None leaves it to weft.
+        streams: one a rank, for CUDA: the operation follows what is on it, and what is put on it
+        later follows the operation.
+        timeout: seconds a wait may take; None is the fabric's.
+        async_op: return a `Work` at once, also on host and simulated memory.
+
+        Returns the outputs, or a `Work`. Raises, having changed nothing: WorldSizeError,
+        ShapeMismatch, DTypeMismatch, DeviceMismatch, AliasError, ReadOnlyBuffer, InvalidArgument,
+        FabricPoisoned, FabricClosed. While it runs: CollectiveTimeout, CollectiveAborted.
+
+        >>> import numpy as np, weft
+        >>> with weft.Fabric("sim:2") as fab:
+        ...     a, b = np.array([1, 5]), np.array([4, 2])
+        ...     largest = fab.all_reduce([a, b], "max", out=[np.empty_like(a), np.empty_like(b)])
+        >>> [x.tolist() for x in largest]
+        [[4, 5], [4, 5]]
+        """
+        inputs = member_list("tensors", tensors)
+        outputs = inputs if out is None else member_list("out", out)
+        operation = self._native.all_reduce(
+            inputs,
+            None if out is None else outputs,
+            op,
+            algorithm,
+            block_limit(max_blocks),
+            wait_seconds(timeout),
+            stream_handles(streams),
+        )
+        self._finish(operation, (inputs, outputs), async_op)
+        return Work(operation, outputs) if async_op else outputs
+
+    def barrier(self, timeout: float | None = None) -> None:
+        """Block until everything issued before it has ended on every rank.
+
+        Raises CollectiveTimeout after `timeout` seconds.
+        """
+        self._native.barrier(wait_seconds(timeout))
+
+    def rank(self, index: int) -> RankView:
+        """One rank, to be driven from its own thread. InvalidArgument unless 0 <= index < size."""
+        from weft.rank_view import RankView
+
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < self.size:
+            raise invalid(f"rank must be from 0 to {self.size - 1}, not {index!r}")
+        return RankView(self, index)
+
+    def _finish(self, operation: _weft.Operation, tensors: object, async_op: bool) -> None:
+        """Wait where a call blocks; else keep what the extension borrows until it has ended."""
+        if async_op:
+            operation.watch()
+        if async_op or self._stream_ordered:
+            self._in_flight.hold(operation, tensors)
+            return
+        try:
+            operation.wait(None)
+        except BaseException:  # also Ctrl-C: the ranks may still be at work on the tensors
+            self._in_flight.hold(operation, tensors)
+            raise
+
+    def settle(self) -> None:
+        """Wait for every operation under way; its errors go to who asks for its result."""
+        self._in_flight.settle()
+
+    # What happened
+
+    def stats(self) -> dict[str, Any]:
+        """Totals since the fabric was opened or `reset_stats()`, ready for JSON.
+
+        operations (ended without error), empty (of those, with nothing to do), failed, bytes (of
+        one rank's vectors), seconds (in operations), predicted (whether those seconds come from the
+        link table of a simulated fabric), host_seconds (from launch to end, on the host's clock),
+        ranks (operations of each), links (bytes from rank to rank, `{"0->1": 1024}`).
+        """
+        return dict(self._native.stats())
+
+    def reset_stats(self) -> None:
+        """Set every total of `stats()` to 0."""
+        self._native.reset_stats()
+
+    def events(self) -> Events:
+        """A snapshot of the last 65,536 events. Does not block operations."""
+        from weft.events import Events, decode
+
+        records, base_seq, next_seq = self._native.events()
+        return Events(decode(records), base_seq, next_seq, tuple(self.devices))
+
+    def trace(
+        self, path: str | os.PathLike[str], detail: str = "ops"
+    ) -> AbstractContextManager[None]:
+        """A `with` block whose operations are written to `path` as Chrome trace JSON.
+
+        Open it in ui.perfetto.dev: a rank is a process, times are microseconds since the block
+        began. detail: "ops" ("chunks" is not there yet). Waits for what is under way at the end.
+        """
+        from weft.trace import record
+
+        return record(self, path, detail)
+
+    def metrics(self) -> str:
+        """`stats()` as Prometheus text (format 0.0.4)."""
+        from weft.metrics import render
+
+        return render(self.stats(), {"backend": self.backend})
+
+    # Faults and the end
+
+    def abort(self) -> None:
+        """End what is under way with CollectiveAborted on every rank. Never blocks."""
+        self._native.abort()
+
+    def recover(self) -> None:
+        """Make a poisoned fabric usable again: wait until every rank is idle, reset all signals."""
+        self._native.recover()
+
+    def close(self) -> None:
+        """Give everything back. Later calls raise FabricClosed; closing twice is allowed."""
+        self._native.close()
+        self._in_flight.settle()
+
+    def __enter__(self) -> Fabric:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else ""
+        return f"<weft.Fabric of {self.size} ranks on {', '.join(self.devices)}{state}>"

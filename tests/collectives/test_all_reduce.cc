@@ -1,0 +1,146 @@
+// All-reduce on the simulator: results, refusals, order, no allocation in steady state.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "core/device/fault/fault_device.h"
+#include "tests/collectives/count_allocations.h"
+#include "tests/collectives/sim_fabric.h"
+
+namespace weft::testing {
+namespace {
+
+TEST_CASE("every rank gets the exact sum, for lengths around every boundary") {
+  for (const int ranks : {1, 2, 3, 4, 5, 8, 16}) {
+    const auto fabric = open_sim(ranks);
+    for (const std::int64_t length : {1, 2, 31, 32, 33, 127, 1000, 4099, 70'001, 300'000}) {
+      Vectors vectors(ranks, length, static_cast<std::uint32_t>(length));
+      CHECK_FALSE(sum_in_place(*fabric, vectors));
+      CHECK_MESSAGE(vectors.wrong() == 0, "ranks ", ranks, " length ", length);
+    }
+  }
+}
+
+TEST_CASE("out of place leaves the inputs alone") {
+  const auto fabric = open_sim(3);
+  Vectors in(3, 10'000, 1);
+  Vectors out(3, 10'000, 2);
+  const auto operation =
+      collectives::all_reduce(*fabric, in.tensors, out.tensors, ReduceOp::max, {});
+  REQUIRE(operation->wait_until(soon()));
+  for (std::int64_t i = 0; i < 10'000; ++i) {
+    const float want = std::max({in.value(0, i), in.value(1, i), in.value(2, i)});
+    for (int r = 0; r < 3; ++r) {
+      REQUIRE(in.data(r)[i] == in.value(r, i));
+      REQUIRE(out.data(r)[i] == want);
+    }
+  }
+}
+
+TEST_CASE("64 simulated ranks") {
+  const auto fabric = open_sim(64);
+  Vectors vectors(64, 5000, 3);
+  CHECK_FALSE(sum_in_place(*fabric, vectors));
+  CHECK(vectors.wrong() == 0);
+}
+
+TEST_CASE("counts run through the 2^32 wrap") {
+  fabric::FabricOptions options = sim_options(4);
+  options.first_epoch = 0xfffffff0u;
+  const auto fabric = collectives::open(std::move(options));
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    Vectors vectors(4, 1000 + i, i);
+    REQUIRE_FALSE(sum_in_place(*fabric, vectors));
+    REQUIRE(vectors.wrong() == 0);
+  }
+}
+
+TEST_CASE("no allocation in steady state") {
+  const auto fabric = open_sim(4);
+  Vectors vectors(4, 20'000, 4);
+  for (int i = 0; i < 20; ++i) REQUIRE_FALSE(sum_in_place(*fabric, vectors));
+  const std::int64_t before = allocations_so_far();
+  for (int i = 0; i < 100; ++i) {
+    const auto operation =
+        collectives::all_reduce(*fabric, vectors.tensors, vectors.tensors, ReduceOp::avg, {});
+    operation->wait_until(soon());
+  }
+  CHECK(allocations_so_far() - before == 0);
+}
+
+TEST_CASE("zero elements: success, counted, nothing moved") {
+  const auto fabric = open_sim(3);
+  Vectors vectors(3, 0, 0);
+  CHECK_FALSE(sum_in_place(*fabric, vectors));
+  const auto totals = fabric->stats().snapshot();
+  CHECK(totals.operations == 1);
+  CHECK(totals.empty == 1);
+  CHECK(totals.link_bytes == std::vector<std::int64_t>(9, 0));
+}
+
+TEST_CASE("statistics count the schedule's bytes") {
+  const auto fabric = open_sim(4);
+  Vectors vectors(4, 4096, 5);
+  CHECK_FALSE(sum_in_place(*fabric, vectors));
+  const auto totals = fabric->stats().snapshot();
+  // 2 (n - 1) chunks of a quarter of the vector go to the next rank.
+  CHECK(totals.link_bytes[0 * 4 + 1] == 6 * 4096);
+  CHECK(totals.link_bytes[3 * 4 + 0] == 6 * 4096);
+  CHECK(totals.link_bytes[1 * 4 + 0] == 0);
+}
+
+TEST_CASE("a rank's memory without peer access is refused before launch") {
+  auto& first = static_cast<SimDevice&>(device(sim(40)));
+  const auto fabric = [&] {
+    fabric::FabricOptions options = sim_options(2);
+    options.devices = {&device(sim(40)), &device(sim(41))};
+    return collectives::open(std::move(options));
+  }();
+  const std::int64_t sizes[] = {100};
+  const std::vector<Tensor> tensors = {Tensor::empty(sizes, DType::f32, sim(40)),
+                                       Tensor::empty(sizes, DType::f32, sim(41))};
+  first.disable_peer(sim(41));
+  CHECK_THROWS_AS(collectives::all_reduce(*fabric, tensors, tensors, ReduceOp::sum, {}), Error);
+  first.enable_peer(sim(41));
+  const auto operation = collectives::all_reduce(*fabric, tensors, tensors, ReduceOp::sum, {});
+  CHECK(operation->wait_until(soon()));
+  CHECK_FALSE(operation->error());
+}
+
+TEST_CASE("calls from several threads happen one after the other") {
+  const auto fabric = open_sim(3);
+  std::vector<std::thread> threads;
+  std::atomic<int> bad{0};
+  for (std::uint32_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::uint32_t i = 0; i < 20; ++i) {
+        Vectors vectors(3, 500 + 77 * t, 100 * t + i);
+        if (sum_in_place(*fabric, vectors) || vectors.wrong() != 0) ++bad;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(bad == 0);
+}
+
+TEST_CASE("ranks that call from their own threads meet") {
+  const auto fabric = open_sim(4);
+  for (std::uint32_t i = 0; i < 10; ++i) {
+    Vectors vectors(4, 3000, i);
+    std::vector<std::thread> threads;
+    for (int r = 0; r < 4; ++r) {
+      threads.emplace_back([&, r] {
+        const Tensor& mine = vectors.tensors[static_cast<std::size_t>(r)];
+        const auto operation =
+            collectives::all_reduce(*fabric, Rank(r), mine, mine, ReduceOp::sum, {});
+        operation->wait_until(soon());
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    REQUIRE(vectors.wrong() == 0);
+  }
+}
+
+}  // namespace
+}  // namespace weft::testing

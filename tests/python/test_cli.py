@@ -1,0 +1,150 @@
+"""The command line: data on stdout, the rest on stderr, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import weft
+from weft.cli import app as app_module
+from weft.cli.app import app, exit_code
+
+
+def run(*args):
+    return CliRunner().invoke(app, list(args))
+
+
+def test_help_lists_every_command():
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("bench", "config", "demo", "topo", "version"):
+        assert f"\n  {command} " in result.stdout
+        assert run(command, "--help").exit_code == 0
+
+
+def test_an_unknown_command_is_usage():
+    assert run("fly").exit_code == 2
+
+
+def test_version():
+    result = run("version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"weft {weft.__version__} (")
+    assert result.stderr == ""
+    facts = json.loads(run("version", "--json").stdout)
+    assert facts["weft"] == weft.__version__
+    assert isinstance(facts["cuda"], bool)
+
+
+def test_topo_of_a_preset():
+    result = run("topo", "--preset", "dgx-h100", "--devices", "3")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert sum(line.startswith("sim:") for line in lines) == 3
+    assert lines[2].split()[1] == "X"
+    assert "NUMA nodes" in result.stderr
+
+
+@pytest.mark.skipif(weft.cuda.is_available(), reason="there is a GPU here")
+def test_topo_without_a_gpu_says_so_and_draws_the_default_machine():
+    result = run("topo")
+    assert result.exit_code == 0
+    assert "no CUDA device" in result.stderr
+    assert "hgx-h200" in result.stdout
+    assert sum(line.startswith("sim:") for line in result.stdout.splitlines()) == 8
+
+
+def test_topo_as_json(tmp_path):
+    to_stdout = run("topo", "--preset", "dgx-h100", "--json")
+    assert json.loads(to_stdout.stdout)["schema"] == "weft.topology/1"
+    path = tmp_path / "topo.json"
+    to_file = run("topo", "--preset", "dgx-h100", "--json", str(path))
+    assert to_file.stdout == ""
+    assert json.loads(path.read_text()) == json.loads(to_stdout.stdout)
+
+
+def test_topo_of_an_unknown_machine_is_usage():
+    result = run("topo", "--preset", "toaster")
+    assert result.exit_code == 2
+    assert "hgx-h200" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_file_that_cannot_be_written_is_usage(tmp_path):
+    result = run("version", "--json", str(tmp_path / "no" / "such" / "folder"))
+    assert result.exit_code == 2
+    assert "cannot write" in result.stderr
+
+
+def missing_device():
+    with pytest.raises(weft.InvalidArgument) as caught:
+        weft.Fabric("cuda:99")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (weft.CollectiveTimeout("x"), 5),
+        (weft.InvalidArgument("x"), 2),
+        (weft.DTypeMismatch("x"), 2),
+        (weft.ConfigError("x"), 2),
+        (weft.OutOfMemory("x"), 1),
+        (weft.CudaError("x"), 1),
+    ],
+)
+def test_exit_codes(error, code):
+    assert exit_code(error) == code
+
+
+def test_a_named_device_that_is_missing_has_its_own_code():
+    assert exit_code(missing_device()) == app_module.ExitCode.MISSING_DEVICE == 4
+    result = run("bench", "all_reduce", "--devices", "cuda:99", "-e", "8")
+    assert result.exit_code == 4
+    assert "cuda:99" in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_modules_of_other_commands_are_not_loaded():
+    code = (
+        "import sys; from weft.cli.app import app\n"
+        "try: app(['version'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('numpy', 'rich', 'matplotlib', 'sklearn', 'mpi4py')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_progress_bar_on_a_terminal_leaves_stdout_alone():
+    ours, theirs = os.openpty()
+    command = ["bench", "all_reduce", "--devices", "sim:2", "-e", "64", "-n", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "weft", *command], stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        table = process.stdout.read()
+        assert process.wait(60) == 0
+    bar = os.read(ours, 1 << 16)
+    os.close(ours)
+    assert b"all_reduce on 2 ranks" in bar
+    assert b"\x1b" in bar
+    assert b"\x1b" not in table
+    assert b"busbw" in table
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    with subprocess.Popen(
+        [sys.executable, "-m", "weft", "topo", "--preset", "dgx-h100", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert b"Traceback" not in process.stderr.read()
