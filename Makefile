@@ -67,7 +67,7 @@ endif
 stress: build-test
 ifneq ($(DOCTEST),)
 	set -e; for test in $(BUILD)/tests/weft_test_*; do \
-	  "$$test" --test-suite=stress --repeat=$(STRESS) --minimal=true; done
+	  "$$test" --test-suite=stress --repeat=$(STRESS); done
 else
 	@echo "== C++ tests: not built, doctest is not installed (Debian: doctest-dev)"
 endif

@@ -15,9 +15,10 @@ struct Arrival {
 
 void check_agreement(const Arrival& first, const Arrival& other, int rank) {
   const auto differ = [&](const char* what, const auto& a, const auto& b) {
-    throw Error(ErrorCode::invalid_argument,
-                concat("all_reduce: rank ", rank, " calls with ", what, " ", b, ", rank 0 with ", a),
-                {.rank = rank});
+    throw Error(
+        ErrorCode::invalid_argument,
+        concat("all_reduce: rank ", rank, " calls with ", what, " ", b, ", rank 0 with ", a),
+        {.rank = rank});
   };
   const CallOptions& a = *first.options;
   const CallOptions& b = *other.options;
@@ -59,15 +60,14 @@ std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric,
   return run(fabric, request, options);
 }
 
-std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric, Rank rank, const Tensor& input,
-                                              const Tensor& output, ReduceOp op,
-                                              const CallOptions& options) {
+std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric, Rank rank,
+                                              const Tensor& input, const Tensor& output,
+                                              ReduceOp op, const CallOptions& options) {
   const Arrival arrival{&input, &output, op, &options};
   const std::int64_t timeout = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
-  return fabric.meet(rank, "all_reduce", &arrival, Deadline::after_ns(timeout),
-                     [&](const std::vector<const void*>& arrivals) {
-                       return launch_arrivals(fabric, arrivals);
-                     });
+  return fabric.meet(
+      rank, "all_reduce", &arrival, Deadline::after_ns(timeout),
+      [&](const std::vector<const void*>& arrivals) { return launch_arrivals(fabric, arrivals); });
 }
 
 }  // namespace weft::collectives

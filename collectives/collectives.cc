@@ -56,8 +56,8 @@ std::shared_ptr<fabric::Fabric> open(fabric::FabricOptions options) {
   check_world(options);
   auto kept = std::make_shared<Session>();
   kept->device_of_rank = nodes_of(options);
-  const bool cuda = !options.devices.empty() &&
-                    options.devices.front()->id().kind == DeviceKind::cuda;
+  const bool cuda =
+      !options.devices.empty() && options.devices.front()->id().kind == DeviceKind::cuda;
   if (options.scratch.value() == 0) options.scratch = cuda ? Bytes(kCudaScratch) : sim_scratch();
   options.blocks = cuda ? kCudaBlocks : 1;
   auto fabric = fabric::Fabric::open(std::move(options));
@@ -74,7 +74,9 @@ void plan_fault(fabric::Fabric& fabric, const FaultPoint& fault) {
 }
 
 const char* name(ReduceOp op) { return kOpNames[static_cast<std::size_t>(op)]; }
-const char* name(Algorithm algorithm) { return kAlgorithmNames[static_cast<std::size_t>(algorithm)]; }
+const char* name(Algorithm algorithm) {
+  return kAlgorithmNames[static_cast<std::size_t>(algorithm)];
+}
 ReduceOp parse_op(std::string_view text) { return parse<ReduceOp>("op", text, kOpNames); }
 Algorithm parse_algorithm(std::string_view text) {
   return parse<Algorithm>("algorithm", text, kAlgorithmNames);

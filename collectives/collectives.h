@@ -1,11 +1,12 @@
 // The collectives: the whole public surface on one page.
 //
-// Every call takes one tensor a rank: element i is rank i's. It is checked before anything is launched:
-// a call that throws has changed nothing. What it returns ends on every rank or fails on every rank.
+// Every call takes one tensor a rank: element i is rank i's. It is checked before anything is
+// launched: a call that throws has changed nothing. What it returns ends on every rank or fails on
+// every rank.
 //
-// Stream semantics: on simulated devices the works run on the ranks' threads and the caller waits on
-// the returned operation. On CUDA the operation is ordered after what is on `streams` now and before
-// what comes on them later.
+// Stream semantics: on simulated devices the works run on the ranks' threads and the caller waits
+// on the returned operation. On CUDA the operation is ordered after what is on `streams` now and
+// before what comes on them later.
 //
 // Capturable: not yet.
 #pragma once
@@ -23,9 +24,9 @@ namespace weft::collectives {
 
 struct CallOptions {
   Algorithm algorithm = Algorithm::automatic;
-  std::int32_t max_blocks = 0;         // 0: the executor's default
-  std::int64_t timeout_ns = 0;         // of each wait; 0: the fabric's
-  std::span<const Stream> streams{};   // one a rank; empty: none (simulated), or the default stream
+  std::int32_t max_blocks = 0;        // 0: the executor's default
+  std::int64_t timeout_ns = 0;        // of each wait; 0: the fabric's
+  std::span<const Stream> streams{};  // one a rank; empty: none (simulated), or the default stream
 };
 
 // A fabric ready for collectives: peers, arenas and, on CUDA, every kernel loaded on every device.
@@ -41,11 +42,11 @@ std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric,
                                               std::span<const Tensor> outputs, ReduceOp op,
                                               const CallOptions& options);
 // The same from one rank's own thread: blocks until all ranks called, then all get one operation.
-// Besides: CollectiveTimeout that names the ranks which did not come. Calls that differ between ranks in
-// anything but the tensors are InvalidArgument.
-std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric, Rank rank, const Tensor& input,
-                                              const Tensor& output, ReduceOp op,
-                                              const CallOptions& options);
+// Besides: CollectiveTimeout that names the ranks which did not come. Calls that differ between
+// ranks in anything but the tensors are InvalidArgument.
+std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric, Rank rank,
+                                              const Tensor& input, const Tensor& output,
+                                              ReduceOp op, const CallOptions& options);
 
 // Ends when everything launched before it has ended on every rank.
 std::shared_ptr<fabric::Operation> barrier(fabric::Fabric& fabric);

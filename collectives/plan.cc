@@ -15,7 +15,8 @@
 namespace weft::collectives {
 namespace {
 
-constexpr double kLocalRate = 2e12;      // bytes per second between ranks of one device, for predictions
+// Bytes per second between ranks of one device, for predictions.
+constexpr double kLocalRate = 2e12;
 constexpr std::size_t kPredictions = 16;  // sizes remembered
 
 // Schedules are made once a world size and kept for ever.
@@ -35,7 +36,7 @@ bool needs_staging(const Tensor& tensor) {
 }
 
 struct Staged {
-  std::vector<Tensor> inputs;   // empty: nothing is staged
+  std::vector<Tensor> inputs;  // empty: nothing is staged
   std::vector<Tensor> outputs;
 
   explicit Staged(const Request& request) {
@@ -97,9 +98,8 @@ std::int64_t predicted_ns(fabric::Fabric& fabric, const Plan& plan) {
 
 schedule::TilingLimits limits_of(const fabric::Fabric& fabric, DType dtype,
                                  const CallOptions& options) {
-  return fabric.backend() == DeviceKind::cuda
-             ? cuda_ring_limits(fabric, dtype, options.max_blocks)
-             : sim_limits();
+  return fabric.backend() == DeviceKind::cuda ? cuda_ring_limits(fabric, dtype, options.max_blocks)
+                                              : sim_limits();
 }
 
 void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
@@ -109,8 +109,8 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
   plan.op = request.op;
   plan.dtype = first.dtype();
   plan.world = fabric.world();
-  plan.tiling = schedule::make_tiling(first.layout().elements(), item_bytes(plan.dtype),
-                                      plan.world, limits_of(fabric, plan.dtype, options));
+  plan.tiling = schedule::make_tiling(first.layout().elements(), item_bytes(plan.dtype), plan.world,
+                                      limits_of(fabric, plan.dtype, options));
   plan.limits.timeout_ns = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   plan.limits.abort_flag = fabric.abort_flag();
   plan.fault = session(fabric).fault;
@@ -158,9 +158,8 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
   }
   for (std::size_t r = 0; r < inputs.size(); ++r) {
     const Rank rank(static_cast<std::int32_t>(r));
-    operation.works()[r] = fabric.backend() == DeviceKind::cuda
-                               ? cuda_ring_work(fabric, plan, rank)
-                               : sim_work(fabric, plan, rank);
+    operation.works()[r] = fabric.backend() == DeviceKind::cuda ? cuda_ring_work(fabric, plan, rank)
+                                                                : sim_work(fabric, plan, rank);
   }
 }
 
@@ -170,9 +169,9 @@ std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Request& re
                                        const CallOptions& options) {
   validate(fabric, request, options);
   const Staged staged(request);
-  auto operation = fabric.launch(
-      [&](fabric::Operation& op) { prepare(fabric, request, options, staged, op); },
-      options.streams);
+  auto operation =
+      fabric.launch([&](fabric::Operation& op) { prepare(fabric, request, options, staged, op); },
+                    options.streams);
   if (staged.any()) {
     // Each device wait has its own deadline, so this ends.
     operation->wait_until(Deadline::never());

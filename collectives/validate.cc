@@ -62,7 +62,9 @@ void check_output(const Request& request, int rank, const Tensor& output) {
 }
 
 bool same_view(const Tensor& a, const Tensor& b) {
-  const auto equal = [](auto x, auto y) { return std::equal(x.begin(), x.end(), y.begin(), y.end()); };
+  const auto equal = [](auto x, auto y) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end());
+  };
   return a.data() == b.data() && equal(a.layout().sizes(), b.layout().sizes()) &&
          equal(a.layout().strides(), b.layout().strides());
 }
@@ -82,21 +84,23 @@ void check_overlap(const Request& request) {
   const auto add = [&](const Tensor& tensor, std::size_t rank, const char* what) {
     const auto touched = tensor.touched();
     if (touched.empty()) return;
-    pieces[count++] = {touched.data(), touched.data() + touched.size(), static_cast<int>(rank), what};
+    pieces[count++] = {touched.data(), touched.data() + touched.size(), static_cast<int>(rank),
+                       what};
   };
   for (std::size_t r = 0; r < request.outputs.size(); ++r) {
     add(request.outputs[r], r, "output");
     if (!same_view(request.inputs[r], request.outputs[r])) add(request.inputs[r], r, "input");
   }
   const auto used = std::span(pieces).first(count);
-  std::sort(used.begin(), used.end(), [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
+  std::sort(used.begin(), used.end(),
+            [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
   for (std::size_t i = 1; i < used.size(); ++i) {
     const Piece& a = used[i - 1];
     const Piece& b = used[i];
     if (b.begin >= a.end) continue;
     refuse(ErrorCode::alias, b.rank,
-           concat(request.name, ": rank ", a.rank, "'s ", a.what, " and rank ", b.rank, "'s ", b.what,
-                  " share ", std::min(a.end, b.end) - b.begin, " bytes of memory"));
+           concat(request.name, ": rank ", a.rank, "'s ", a.what, " and rank ", b.rank, "'s ",
+                  b.what, " share ", std::min(a.end, b.end) - b.begin, " bytes of memory"));
   }
 }
 

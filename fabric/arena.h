@@ -2,8 +2,9 @@
 //
 //   [ LaneSignals  blocks x world ][ LaneProgress  blocks x world ][ slots ]
 //
-// Plain data and arithmetic: the same on host, simulated devices and CUDA. Lane (block, peer) of rank
-// r's arena carries what `peer` sends to r (data) and what `peer` has read of r's pushes (credit).
+// Plain data and arithmetic: the same on host, simulated devices and CUDA. Lane (block, peer) of
+// rank r's arena carries what `peer` sends to r (data) and what `peer` has read of r's pushes
+// (credit).
 #pragma once
 
 #include <cstddef>
@@ -16,8 +17,8 @@ namespace weft::fabric {
 
 struct ArenaLayout {
   std::int32_t world = 1;
-  std::int32_t blocks = 1;        // the most blocks an operation may use
-  std::int64_t scratch_bytes = 0; // for slots, shared out by the executor
+  std::int32_t blocks = 1;         // the most blocks an operation may use
+  std::int64_t scratch_bytes = 0;  // for slots, shared out by the executor
 
   constexpr std::int64_t lanes() const { return static_cast<std::int64_t>(world) * blocks; }
   constexpr std::int64_t progress_offset() const {

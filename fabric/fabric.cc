@@ -80,10 +80,10 @@ void Fabric::enable_peers() {
     for (const RankState& b : ranks_) {
       if (a.device->id() == b.device->id()) continue;
       if (!a.device->can_access(b.device->id())) {
-        throw Error(ErrorCode::peer_access,
-                    concat(a.device->id().str(), " cannot access the memory of ",
-                           b.device->id().str()),
-                    {.device = a.device->id().str()});
+        throw Error(
+            ErrorCode::peer_access,
+            concat(a.device->id().str(), " cannot access the memory of ", b.device->id().str()),
+            {.device = a.device->id().str()});
       }
       a.device->enable_peer(b.device->id());
     }
@@ -202,8 +202,8 @@ void Fabric::submit_all(Operation& operation, std::span<const Stream> user_strea
       ErrorContext context = cause.context();
       context.rank = static_cast<int>(r);
       context.culprits = {static_cast<int>(r)};
-      const Error error(cause.code(),
-                        concat("launch on rank ", r, " failed: ", cause.message()), context);
+      const Error error(cause.code(), concat("launch on rank ", r, " failed: ", cause.message()),
+                        context);
       poison(error);
       throw error;
     }

@@ -7,9 +7,10 @@
 //      after everything that can fail has been done. It allocates nothing.
 //   2. Operations happen in the order of their launch() calls on every rank.
 //   3. A rank that leaves an operation early leaves a FaultRecord; the first look at the finished
-//      operation turns the records into one error, the same for every caller, and poisons the fabric.
-//   4. A poisoned fabric refuses operations until recover(), which waits for every stream to be idle
-//      and sets all signals back to zero.
+//      operation turns the records into one error, the same for every caller, and poisons the
+//      fabric.
+//   4. A poisoned fabric refuses operations until recover(), which waits for every stream to be
+//      idle and sets all signals back to zero.
 //   5. Nothing waits for ever: see Operation::wait, Rendezvous and WaitLimits.
 //
 // Thread safety: every method may be called from any thread. abort() never blocks.
@@ -37,12 +38,12 @@
 namespace weft::fabric {
 
 struct FabricOptions {
-  std::vector<Device*> devices;        // one a rank; repeats allowed
-  topology::Topology topology;         // of the distinct devices
-  double timeout_seconds = 30.0;       // of a wait, when a call gives none
-  Bytes scratch{0};                    // for the slots of one rank
-  std::uint32_t first_epoch = 0;       // where all counts start: tests of the 2^32 wrap
-  std::int32_t blocks = 1;             // the most blocks an operation may use
+  std::vector<Device*> devices;   // one a rank; repeats allowed
+  topology::Topology topology;    // of the distinct devices
+  double timeout_seconds = 30.0;  // of a wait, when a call gives none
+  Bytes scratch{0};               // for the slots of one rank
+  std::uint32_t first_epoch = 0;  // where all counts start: tests of the 2^32 wrap
+  std::int32_t blocks = 1;        // the most blocks an operation may use
 };
 
 class Fabric {
@@ -65,9 +66,9 @@ class Fabric {
   std::uint32_t* abort_flag() const { return abort_flag_; }
   FaultRecord* fault_record(Rank rank, std::int32_t block) const;
 
-  // Runs one work a rank. `prepare` fills the operation (see operation.h) under the launch lock; it may
-  // throw, and then nothing has happened. `user_streams`, one a rank or none: the works wait for what
-  // is on them now, and what comes on them later waits for the works.
+  // Runs one work a rank. `prepare` fills the operation (see operation.h) under the launch lock; it
+  // may throw, and then nothing has happened. `user_streams`, one a rank or none: the works wait
+  // for what is on them now, and what comes on them later waits for the works.
   using PrepareFn = FunctionRef<void(Operation&)>;
   std::shared_ptr<Operation> launch(const PrepareFn& prepare,
                                     std::span<const Stream> user_streams = {});
@@ -83,8 +84,9 @@ class Fabric {
   void check_usable() const;
   // Makes every wait of every rank end, and poisons the fabric. Idempotent.
   void abort(const std::string& reason);
-  // Waits for all streams to be idle, sets the signals back and opens the fabric again; nothing to do
-  // on a fabric without a fault. Throws FabricClosed, or CollectiveTimeout if a stream stays busy.
+  // Waits for all streams to be idle, sets the signals back and opens the fabric again; nothing to
+  // do on a fabric without a fault. Throws FabricClosed, or CollectiveTimeout if a stream stays
+  // busy.
   void recover();
   // Waits for what is in flight, aborts it after the fabric's timeout, gives everything back.
   void close();

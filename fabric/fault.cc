@@ -76,10 +76,10 @@ std::optional<Error> error_from_records(std::span<const FaultRecord> records, Wo
   if (late == ranks.end()) {
     const auto left = has(Outcome::aborted);
     if (left == ranks.end()) return std::nullopt;
-    return Error(ErrorCode::collective_aborted,
-                 concat(kind, " #", id, " was aborted; rank ", left->rank, " was at step ",
-                        left->step),
-                 {.rank = left->rank, .step = left->step});
+    return Error(
+        ErrorCode::collective_aborted,
+        concat(kind, " #", id, " was aborted; rank ", left->rank, " was at step ", left->step),
+        {.rank = left->rank, .step = left->step});
   }
   ErrorContext context{.rank = late->rank, .step = late->step, .culprits = find_culprits(ranks)};
   const std::string culprits = list_of(context.culprits);

@@ -1,7 +1,7 @@
 // Deliberately broken variants of the protocol, to show that the tests would notice.
 //
-// Only a build with WEFT_MUTANTS defined (the ThreadSanitizer tests) can switch one on; in any other
-// build active_mutant() is a constant and the variants compile to nothing.
+// Only a build with WEFT_MUTANTS defined (the ThreadSanitizer tests) can switch one on; in any
+// other build active_mutant() is a constant and the variants compile to nothing.
 #pragma once
 
 namespace weft::fabric {

@@ -95,9 +95,8 @@ void Operation::decide(std::optional<Error> device_error) {
   const std::int64_t end_ns = now_ns();
   error_ = device_error ? std::move(device_error) : fabric_.fault_of(*this);
   const bool failed = error_.has_value();
-  const int culprit = failed && !error_->context().culprits.empty()
-                          ? error_->context().culprits.front()
-                          : -1;
+  const int culprit =
+      failed && !error_->context().culprits.empty() ? error_->context().culprits.front() : -1;
   record_events(failed, culprit, end_ns);
   if (failed) {
     fabric_.stats_.add_failure();
@@ -105,9 +104,9 @@ void Operation::decide(std::optional<Error> device_error) {
   } else if (info_.bytes == 0) {
     fabric_.stats_.add_empty();
   } else {
-    const OperationTotals totals{info_.bytes, static_cast<double>(end_ns - launch_ns_) * 1e-9,
-                                 static_cast<double>(std::max<std::int64_t>(info_.predicted_ns, 0)) *
-                                     1e-9};
+    const OperationTotals totals{
+        info_.bytes, static_cast<double>(end_ns - launch_ns_) * 1e-9,
+        static_cast<double>(std::max<std::int64_t>(info_.predicted_ns, 0)) * 1e-9};
     fabric_.stats_.add_operation(totals, [&](std::span<std::int64_t> link_bytes) {
       if (info_.add_link_bytes) info_.add_link_bytes(params_.data(), link_bytes);
     });

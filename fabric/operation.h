@@ -2,8 +2,8 @@
 //
 // Invariants
 //   1. The parameter block and the kept storages live until every rank's work has ended.
-//   2. The result (fine, or failed with one error) is decided once, by whoever looks first after the
-//      works ended; everyone sees the same.
+//   2. The result (fine, or failed with one error) is decided once, by whoever looks first after
+//      the works ended; everyone sees the same.
 //   3. Operations are recycled: in steady state starting one allocates nothing.
 //
 // Thread safety: wait_until, done and error from any thread; the rest belongs to the launch.
@@ -30,8 +30,8 @@ namespace weft::fabric {
 
 class Fabric;
 
-// What is told of an operation: goes into events, statistics and Work.info. Strings are literals; the
-// numbers `dtype`, `op` and `protocol` mean what they mean in EventRecord.
+// What is told of an operation: goes into events, statistics and Work.info. Strings are literals;
+// the numbers `dtype`, `op` and `protocol` mean what they mean in EventRecord.
 struct OperationInfo {
   EventKind kind = EventKind::all_reduce;
   const char* kind_name = "";  // "all_reduce"
@@ -40,7 +40,7 @@ struct OperationInfo {
   std::uint8_t dtype = 255;
   std::uint8_t op = 255;
   std::uint8_t protocol = 255;
-  std::int64_t bytes = 0;          // of one rank's vector
+  std::int64_t bytes = 0;  // of one rank's vector
   std::int32_t blocks = 0;
   std::int64_t timeout_ns = 0;     // of each device wait
   std::int64_t predicted_ns = -1;  // simulated fabrics
@@ -60,8 +60,8 @@ class Operation {
   std::uint64_t id() const { return id_; }
   const OperationInfo& info() const { return info_; }
 
-  // For prepare(): what is told of it, room for the plan, one work a rank (a work without a function
-  // does nothing), and storages that must outlive the operation.
+  // For prepare(): what is told of it, room for the plan, one work a rank (a work without a
+  // function does nothing), and storages that must outlive the operation.
   OperationInfo& info() { return info_; }
   template <class Params>
   Params& params() {

@@ -60,10 +60,10 @@ void Rendezvous::wait_for_others(std::unique_lock<std::mutex>& lock, const Round
   std::vector<int> absent = missing();
   std::string list;
   for (const int r : absent) list += concat(list.empty() ? "" : ", ", r);
-  finish(nullptr, Error(ErrorCode::collective_timeout,
-                        concat(what, ": rank(s) ", list,
-                               " did not arrive in time; nothing was launched"),
-                        {.culprits = std::move(absent)}));
+  finish(nullptr,
+         Error(ErrorCode::collective_timeout,
+               concat(what, ": rank(s) ", list, " did not arrive in time; nothing was launched"),
+               {.culprits = std::move(absent)}));
 }
 
 void Rendezvous::fail(const Error& error) {

@@ -1,11 +1,12 @@
 // Where ranks that call one at a time, each from its own thread, meet.
 //
 // Invariants
-//   1. Ranks meet in rounds; a rank is in at most one round at a time. A second call of a rank that is
-//      still waiting is refused (InvalidArgument).
-//   2. The last rank to arrive runs the launch for all, and every rank gets its result or its error.
-//   3. A round whose deadline passes ends for every rank with the same CollectiveTimeout, naming the
-//      ranks that had not come; nothing was launched. abort() ends it with CollectiveAborted.
+//   1. Ranks meet in rounds; a rank is in at most one round at a time. A second call of a rank that
+//      is still waiting is refused (InvalidArgument).
+//   2. The last rank to arrive runs the launch for all, and every rank gets its result or its
+//      error.
+//   3. A round whose deadline passes ends for every rank with the same CollectiveTimeout, naming
+//      the ranks that had not come; nothing was launched. abort() ends it with CollectiveAborted.
 #pragma once
 
 #include <condition_variable>

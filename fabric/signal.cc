@@ -30,9 +30,14 @@ bool Waiter::aborted() const {
 
 void Waiter::give_up(Outcome outcome, const Goal& goal, std::uint32_t seen) {
   if (record_->outcome != Outcome::ok) return;
-  *record_ = FaultRecord{outcome,     goal.awaited,          self_.value(),
-                         goal.step.value(), goal.peer.value(), goal.count,
-                         seen - goal.base.value(), limits_.operation};
+  *record_ = FaultRecord{outcome,
+                         goal.awaited,
+                         self_.value(),
+                         goal.step.value(),
+                         goal.peer.value(),
+                         goal.count,
+                         seen - goal.base.value(),
+                         limits_.operation};
 }
 
 bool Waiter::wait(std::uint32_t& word, const Goal& goal) {

@@ -1,8 +1,9 @@
-// Looks after operations that nobody waits for: decides each soon after it ended, so that a fault poisons
-// the fabric, and events and statistics are complete, without anyone asking.
+// Looks after operations that nobody waits for: decides each soon after it ended, so that a fault
+// poisons the fabric, and events and statistics are complete, without anyone asking.
 //
 // Invariants
-//   1. The thread starts with the first watch() and ends with the watchdog; between operations it sleeps.
+//   1. The thread starts with the first watch() and ends with the watchdog; between operations it
+//      sleeps.
 //   2. It holds an operation only until that has been decided. It calls no user code.
 //
 // Thread safety: watch() from any thread. Every wait of the thread is for at most kLongestSleep.

@@ -48,8 +48,10 @@ int main(int argc, char** argv) {
     context.applyCommandLine(argc, argv);
     context.setOption("order-by", "rand");
     context.setOption("rand-seed", seed + i);
+    context.setOption("minimal", i > 0);  // the first round says how many tests there are
     const int status = context.run();
     if (status != 0 || context.shouldExit()) return status;
   }
+  if (repeat > 1) std::printf("%d rounds passed\n", repeat);
   return 0;
 }

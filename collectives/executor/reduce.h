@@ -1,8 +1,8 @@
 // What one reduction does to two elements, for every dtype and op; shared by host and device code.
 //
-// Semantics (docs: "Numbers"): float16 and bfloat16 are added in float32 and rounded to nearest even
-// once an addition; integers wrap; bool sum and max are OR, prod and min AND; min and max give NaN if
-// either is NaN; avg is a sum that is divided once, at the last addition, before rounding.
+// Semantics (docs: "Numbers"): float16 and bfloat16 are added in float32 and rounded to nearest
+// even once an addition; integers wrap; bool sum and max are OR, prod and min AND; min and max give
+// NaN if either is NaN; avg is a sum that is divided once, at the last addition, before rounding.
 #pragma once
 
 #include <bit>
@@ -51,9 +51,11 @@ constexpr Half to_half(float value) {
   if (rest > 0x7f800000u) return {0x7fff};  // every NaN: the canonical one
   if (rest >= 0x47800000u) return {static_cast<std::uint16_t>(sign | 0x7c00u)};  // 65536 and up
   if (rest < 0x38800000u) {
-    // Below 2^-14 the result is subnormal: adding 0.5 lines its last bit up with float32's, rounding.
+    // Below 2^-14 the result is subnormal: adding 0.5 lines its last bit up with float32's,
+    // rounding.
     const float aligned = std::bit_cast<float>(rest) + 0.5f;
-    return {static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(aligned) - 0x3f000000u))};
+    return {
+        static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(aligned) - 0x3f000000u))};
   }
   const std::uint32_t rounded = rest - 0x38000000u + 0xfffu + (rest >> 13 & 1u);
   return {static_cast<std::uint16_t>(sign | rounded >> 13)};

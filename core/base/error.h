@@ -25,8 +25,8 @@ enum class ErrorCode : std::uint8_t {
 // The name users see, e.g. "ShapeMismatch".
 const char* error_name(ErrorCode code) noexcept;
 
-// Where a fault happened, as far as it is known. Ranks, device ordinals and steps are plain integers
-// here because this is the form in which they leave the library.
+// Where a fault happened, as far as it is known. Ranks, device ordinals and steps are plain
+// integers here because this is the form in which they leave the library.
 struct ErrorContext {
   std::optional<int> rank{};
   std::optional<std::string> device{};

@@ -1,14 +1,16 @@
-// A ring of the last kCapacity events: lock-free writers, readers that never block them, exact drops.
+// A ring of the last kCapacity events: lock-free writers, readers that never block them, exact
+// drops.
 //
 // Invariants
 //   1. Every event gets the next sequence number, from 0, without gaps.
-//   2. A snapshot holds the events [base_seq, next_seq) in order, none torn; dropped_total == base_seq.
+//   2. A snapshot holds the events [base_seq, next_seq) in order, none torn; dropped_total ==
+//      base_seq.
 //   3. A record is 128 bytes and plain data; its layout is versioned by kSchema.
 //
-// Each slot has a version word: 2 * seq + 1 while event seq is written, 2 * seq + 2 once it is there.
-// The payload is words of atomics, so a torn read is seen (by the version), not undefined. A writer
-// waits only for one that is a whole lap behind on the same slot and in the middle of its stores.
-// Thread-safe throughout.
+// Each slot has a version word: 2 * seq + 1 while event seq is written, 2 * seq + 2 once it is
+// there. The payload is words of atomics, so a torn read is seen (by the version), not undefined. A
+// writer waits only for one that is a whole lap behind on the same slot and in the middle of its
+// stores. Thread-safe throughout.
 #pragma once
 
 #include <array>
@@ -21,7 +23,18 @@
 namespace weft {
 
 enum class EventKind : std::uint8_t {
-  all_reduce, copy, wait, peer_enable, segment, capture, fault, abort, recover, open, close, barrier
+  all_reduce,
+  copy,
+  wait,
+  peer_enable,
+  segment,
+  capture,
+  fault,
+  abort,
+  recover,
+  open,
+  close,
+  barrier
 };
 enum class EventStatus : std::uint8_t { ok, failed };
 enum class ClockSource : std::uint8_t { none, host, device, predicted };

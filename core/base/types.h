@@ -32,11 +32,11 @@ std::ostream& operator<<(std::ostream& out, Strong<Tag, Rep> value) {
   return out << value.value();
 }
 
-using Rank = Strong<struct RankTag, std::int32_t>;              // a member of a fabric, 0-based
-using WorldSize = Strong<struct WorldSizeTag, std::int32_t>;    // ranks in a fabric
-using DeviceOrdinal = Strong<struct DeviceTag, std::int32_t>;   // index among devices of one kind
-using Step = Strong<struct StepTag, std::int32_t>;              // position in a rank's schedule
-using Bytes = Strong<struct BytesTag, std::int64_t>;            // a size in memory
+using Rank = Strong<struct RankTag, std::int32_t>;             // a member of a fabric, 0-based
+using WorldSize = Strong<struct WorldSizeTag, std::int32_t>;   // ranks in a fabric
+using DeviceOrdinal = Strong<struct DeviceTag, std::int32_t>;  // index among devices of one kind
+using Step = Strong<struct StepTag, std::int32_t>;             // position in a rank's schedule
+using Bytes = Strong<struct BytesTag, std::int64_t>;           // a size in memory
 
 constexpr Bytes operator+(Bytes a, Bytes b) { return Bytes(a.value() + b.value()); }
 constexpr Bytes operator*(Bytes a, std::int64_t n) { return Bytes(a.value() * n); }

@@ -9,5 +9,8 @@ namespace weft {
 int cuda_device_count() noexcept;
 // The process-wide device; `ordinal` is less than cuda_device_count().
 Device& cuda_device(int ordinal);
+// Makes a device the calling thread's current one, for foreign code that asks for it (a tensor's
+// __dlpack__). Returns the one before, or -1 where there is none. Never throws.
+int exchange_current_cuda_device(int ordinal) noexcept;
 
 }  // namespace weft

@@ -1,12 +1,12 @@
 // One interface to a device: memory, streams, events, copies, peers.
 //
 // Three implementations: SimDevice (core/device/sim, runs works on threads of this process),
-// CudaDevice (core/device/cuda) and FaultDevice (core/device/fault, decorates either and makes chosen
-// calls fail or wait). Nothing above core knows which one it holds.
+// CudaDevice (core/device/cuda) and FaultDevice (core/device/fault, decorates either and makes
+// chosen calls fail or wait). Nothing above core knows which one it holds.
 //
 // Invariants
-//   1. All device work enters through submit(). A Work is a function and plain data, so it can be run
-//      again: a captured graph is a list of works.
+//   1. All device work enters through submit(). A Work is a function and plain data, so it can be
+//      run again: a captured graph is a list of works.
 //   2. Works, copies and event records on one stream happen in the order they were issued; two
 //      streams are ordered only by record() and wait().
 //   3. A call that throws has changed nothing. destroy_* and deallocate never throw.

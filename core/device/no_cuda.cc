@@ -6,5 +6,6 @@ namespace weft {
 
 int cuda_device_count() noexcept { return 0; }
 Device& cuda_device(int) { fail(ErrorCode::internal, "this build of weft has no CUDA"); }
+int exchange_current_cuda_device(int) noexcept { return -1; }
 
 }  // namespace weft

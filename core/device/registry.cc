@@ -1,5 +1,5 @@
-// The process-wide devices. They are made on first use and never destroyed, so that a tensor may outlive
-// everything else, the interpreter included.
+// The process-wide devices. They are made on first use and never destroyed, so that a tensor may
+// outlive everything else, the interpreter included.
 #include <array>
 #include <mutex>
 
@@ -40,8 +40,8 @@ Device& device(DeviceId id) {
   const int count = device_count(id.kind);
   if (ordinal < 0 || ordinal >= count) {
     fail(ErrorCode::invalid_argument, "there is no device \"", id.str(), "\"; this process has ",
-         device_count(DeviceKind::cuda), " CUDA device(s) and simulated devices sim:0 to sim:",
-         kMaxSimDevices - 1);
+         device_count(DeviceKind::cuda),
+         " CUDA device(s) and simulated devices sim:0 to sim:", kMaxSimDevices - 1);
   }
   switch (id.kind) {
     case DeviceKind::cpu:

@@ -23,8 +23,8 @@ class Storage {
 
   // Memory of a process-wide device, uninitialised. Throws OutOfMemory, SizeOverflow.
   static std::shared_ptr<Storage> allocate(DeviceId device, Bytes bytes);
-  // Memory that somebody else made: drop(context) is called once, when the last view is gone. A null
-  // drop borrows: the caller keeps the memory alive.
+  // Memory that somebody else made: drop(context) is called once, when the last view is gone. A
+  // null drop borrows: the caller keeps the memory alive.
   static std::shared_ptr<Storage> adopt(DeviceId device, void* data, Bytes bytes, bool read_only,
                                         Drop drop, void* context);
 
@@ -41,7 +41,11 @@ class Storage {
 
  private:
   Storage(DeviceId device, void* data, Bytes bytes, bool read_only, Drop drop, void* context)
-      : device_(device), data_(data), bytes_(bytes), read_only_(read_only), drop_(drop),
+      : device_(device),
+        data_(data),
+        bytes_(bytes),
+        read_only_(read_only),
+        drop_(drop),
         context_(context) {}
 
   DeviceId device_;

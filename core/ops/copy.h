@@ -6,9 +6,9 @@
 
 namespace weft {
 
-// Copies every element of `from` to `to`: same sizes, same dtype, any strides, any devices (cpu, sim,
-// cuda). Blocks until the elements are there. Throws ShapeMismatch, DTypeMismatch, ReadOnlyBuffer,
-// AliasError for partial overlap, before anything is written.
+// Copies every element of `from` to `to`: same sizes, same dtype, any strides, any devices (cpu,
+// sim, cuda). Blocks until the elements are there. Throws ShapeMismatch, DTypeMismatch,
+// ReadOnlyBuffer, AliasError for partial overlap, before anything is written.
 void copy_tensor(const Tensor& to, const Tensor& from);
 
 // The same for memory this thread can reach, without checks: one strided view to another.

@@ -22,8 +22,9 @@ constexpr bool is_floating(DType dtype) {
 
 // The name users type: "float32", "bool", ...
 constexpr const char* dtype_name(DType dtype) {
-  constexpr const char* kNames[kDTypeCount] = {"bool",  "uint8",   "int8",     "int16",   "int32",
-                                               "int64", "float16", "bfloat16", "float32", "float64"};
+  constexpr const char* kNames[kDTypeCount] = {"bool",    "uint8",  "int8",    "int16",
+                                               "int32",   "int64",  "float16", "bfloat16",
+                                               "float32", "float64"};
   return kNames[static_cast<int>(dtype)];
 }
 

@@ -11,8 +11,8 @@ namespace weft {
 
 inline constexpr int kMaxDims = 64;
 
-// Sizes and strides of up to kMaxDims dimensions, held in place: making one never allocates for up to
-// kInlineDims dimensions.
+// Sizes and strides of up to kMaxDims dimensions, held in place: making one never allocates for up
+// to kInlineDims dimensions.
 class Layout {
  public:
   static constexpr int kInlineDims = 8;

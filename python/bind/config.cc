@@ -29,8 +29,9 @@ void bind_config(nb::module_& module) {
       },
       "Every run-time variable: name, type, default, value, allowed, meaning, internal.\n\n"
       "Raises ConfigError for an unusable value in the environment.");
-  module.def("config_warnings", [] { return config_warnings(); },
-             "One sentence for each unknown WEFT_* variable in the environment.");
+  module.def(
+      "config_warnings", [] { return config_warnings(); },
+      "One sentence for each unknown WEFT_* variable in the environment.");
 }
 
 }  // namespace weft::python

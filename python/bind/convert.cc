@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/base/error.h"
+#include "core/device/cuda_hook.h"
 #include "core/tensor/dlpack.h"
 
 namespace weft::python {
@@ -150,10 +151,24 @@ Tensor consume_capsule(nb::handle capsule) {
        name ? concat("a capsule named \"", name, "\" (consumed already?)") : name_of_type(capsule));
 }
 
+// PyTorch exports a tensor only while its device is the thread's current one.
+class CurrentCudaDevice {
+ public:
+  explicit CurrentCudaDevice(int ordinal) : previous_(exchange_current_cuda_device(ordinal)) {}
+  ~CurrentCudaDevice() { exchange_current_cuda_device(previous_); }
+  CurrentCudaDevice(const CurrentCudaDevice&) = delete;
+  CurrentCudaDevice& operator=(const CurrentCudaDevice&) = delete;
+
+ private:
+  int previous_;
+};
+
 nb::object call_dlpack(nb::handle object, std::int64_t consumer_stream) {
   const nb::object device = object.attr("__dlpack_device__")();
+  const bool on_cuda = nb::cast<std::int64_t>(nb::int_(device[0])) == dlpack::kCuda;
+  const CurrentCudaDevice current(on_cuda ? nb::cast<int>(nb::int_(device[1])) : -1);
   nb::dict arguments;
-  if (nb::cast<std::int64_t>(nb::int_(device[0])) == dlpack::kCuda) {
+  if (on_cuda) {
     arguments["stream"] = consumer_stream == 0 ? 1 : consumer_stream;
   }
   nb::dict versioned;

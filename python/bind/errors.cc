@@ -62,11 +62,11 @@ nb::object exception_of(const Error& error) {
 }
 
 void bind_errors(nb::module_& module) {
-  const nb::object base =
-      new_class("Error",
-                "The base of every error of weft.\n\n"
-                "code: which one; rank, device, step: where, or None; culprits: the ranks to blame.",
-                nb::handle(PyExc_Exception));
+  const nb::object base = new_class(
+      "Error",
+      "The base of every error of weft.\n\n"
+      "code: which one; rank, device, step: where, or None; culprits: the ranks to blame.",
+      nb::handle(PyExc_Exception));
   for (const char* field : {"code", "rank", "device", "step"}) base.attr(field) = nb::none();
   base.attr("culprits") = nb::tuple();
   module.attr("Error") = base;

@@ -1,7 +1,8 @@
 // Fabrics and operations.
 //
 // Invariants
-//   1. The GIL is released in every call that waits, launches or takes a lock of the native library.
+//   1. The GIL is released in every call that waits, launches or takes a lock of the native
+//      library.
 //   2. A wait wakes up now and then to see Ctrl-C: an interrupted wait aborts the operation.
 #include "fabric/fabric.h"
 
@@ -46,13 +47,13 @@ std::int64_t timeout_ns(double seconds) {
 }
 
 void wait(const OperationHandle& handle, std::optional<double> timeout) {
-  const Deadline deadline =
-      timeout ? Deadline::after_ns(timeout_ns(*timeout)) : Deadline::never();
+  const Deadline deadline = timeout ? Deadline::after_ns(timeout_ns(*timeout)) : Deadline::never();
   while (true) {
     bool ended;
     {
       const nb::gil_scoped_release released;
-      const std::int64_t slice = std::min(kSignalInterval, std::max<std::int64_t>(0, deadline.left_ns()));
+      const std::int64_t slice =
+          std::min(kSignalInterval, std::max<std::int64_t>(0, deadline.left_ns()));
       ended = handle.operation->wait_until(Deadline::after_ns(slice));
     }
     if (ended) break;
@@ -82,7 +83,8 @@ nb::dict info_of(const OperationHandle& handle) {
   return row;
 }
 
-// The machine of a fabric that was given none: a preset for simulated devices, the probed one for CUDA.
+// The machine of a fabric that was given none: a preset for simulated devices, the probed one for
+// CUDA.
 topology::Topology default_topology(const std::vector<DeviceId>& devices) {
   std::vector<DeviceId> distinct;
   for (const DeviceId& id : devices) {
@@ -111,7 +113,8 @@ std::shared_ptr<Fabric> open(const std::vector<std::string>& names, double timeo
 
 std::vector<std::string> device_names(const Fabric& fabric) {
   std::vector<std::string> names;
-  for (int r = 0; r < fabric.world().value(); ++r) names.push_back(fabric.device(Rank(r)).id().str());
+  for (int r = 0; r < fabric.world().value(); ++r)
+    names.push_back(fabric.device(Rank(r)).id().str());
   return names;
 }
 
@@ -119,7 +122,8 @@ std::vector<std::vector<bool>> peer_access(const Fabric& fabric) {
   std::vector<std::vector<bool>> rows;
   for (int i = 0; i < fabric.world().value(); ++i) {
     std::vector<bool> row;
-    for (int j = 0; j < fabric.world().value(); ++j) row.push_back(fabric.peer_access(Rank(i), Rank(j)));
+    for (int j = 0; j < fabric.world().value(); ++j)
+      row.push_back(fabric.peer_access(Rank(i), Rank(j)));
     rows.push_back(std::move(row));
   }
   return rows;
@@ -174,8 +178,8 @@ OperationHandle all_reduce(const std::shared_ptr<Fabric>& fabric, const nb::list
 }
 
 OperationHandle rank_all_reduce(const std::shared_ptr<Fabric>& fabric, int rank, nb::handle tensor,
-                                nb::handle out, const std::string& op,
-                                const std::string& algorithm, int max_blocks, double timeout,
+                                nb::handle out, const std::string& op, const std::string& algorithm,
+                                int max_blocks, double timeout,
                                 std::optional<std::int64_t> stream_handle) {
   std::vector<Stream> streams;
   if (fabric->backend() == DeviceKind::cuda) {

@@ -1,7 +1,6 @@
 // The extension module weft._weft. Private: users import weft.
-#include "python/bind/bind.h"
-
 #include "core/device/device.h"
+#include "python/bind/bind.h"
 
 namespace weft::python {
 

@@ -153,9 +153,8 @@ void bind_facts(TensorClass& tensor) {
 void bind_conversions(TensorClass& tensor) {
   tensor
       .def("numpy", host_array, nb::sig("def numpy(self) -> numpy.typing.NDArray[typing.Any]"),
-           "A NumPy array: the same memory on \"cpu\" and simulated devices (read-only if the "
-           "tensor\n"
-           "is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.\n\n"
+           "A NumPy array: the same memory on \"cpu\" and simulated devices (read-only if the\n"
+           "tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.\n\n"
            ">>> t = weft.zeros(2, device=\"sim:0\")\n"
            ">>> t.numpy()[0] = 5\n"
            ">>> t\n"
@@ -166,9 +165,8 @@ void bind_conversions(TensorClass& tensor) {
                    "None = None, *, "
                    "dtype: DType | str | type | numpy.dtype[typing.Any] | None = None, device: "
                    "Device | str | None = None) -> Tensor"),
-           "The tensor with another dtype or on another device; itself if it is so already. "
-           "Blocks.\n"
-           "Integers wrap, as in NumPy's astype.\n\n"
+           "The tensor with another dtype or on another device; itself if it is so already.\n"
+           "Blocks. Integers wrap, as in NumPy's astype.\n\n"
            ">>> weft.arange(2).to(\"sim:3\").to(weft.float64)\n"
            "tensor([0., 1.], dtype=float64, device='sim:3')\n")
       .def("item", item, nb::sig("def item(self) -> bool | int | float"),
@@ -198,13 +196,11 @@ void bind_protocols(TensorClass& tensor) {
                "def __dlpack__(self, *, stream: int | None = None, "
                "max_version: tuple[int, int] | None = None, "
                "dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> typing.Any"),
-           "A DLPack capsule over the same memory, or over a copy. Simulated memory is DLPack "
-           "CPU.\n\n"
-           "stream: None or -1; for CUDA also 1, 2 or a stream's address. Raises InvalidArgument "
-           "for\n"
-           "another one, ReadOnlyBuffer for a read-only tensor and a consumer from before DLPack "
-           "1.0,\n"
-           "BufferError where dl_device and copy ask for what cannot be.\n\n"
+           "A DLPack capsule over the same memory, or over a copy. Simulated memory is CPU.\n\n"
+           "stream: None or -1; for CUDA also 1, 2 or a stream's address. Raises\n"
+           "InvalidArgument for another one, ReadOnlyBuffer for a read-only tensor and a\n"
+           "consumer from before DLPack 1.0, BufferError where dl_device and copy ask for\n"
+           "what cannot be.\n\n"
            ">>> import numpy\n"
            ">>> numpy.from_dlpack(weft.arange(3))\n"
            "array([0, 1, 2])\n")
@@ -227,9 +223,8 @@ void bind_views(TensorClass& tensor) {
           },
           "size"_a,
           nb::sig("def reshape(self, *size: int | collections.abc.Sequence[int]) -> Tensor"),
-          "The elements in another shape: a view of a contiguous tensor, else a copy. One size "
-          "may\n"
-          "be -1. Raises ShapeMismatch where the counts differ.\n\n"
+          "The elements in another shape: a view of a contiguous tensor, else a copy. One size\n"
+          "may be -1. Raises ShapeMismatch where the counts differ.\n\n"
           ">>> weft.arange(6).reshape(2, -1).shape\n"
           "(2, 3)\n")
       .def("contiguous", contiguous, "The tensor if it is contiguous, else a contiguous copy.")
@@ -257,9 +252,8 @@ void bind_writes(TensorClass& tensor) {
             return nb::borrow(self);
           },
           "other"_a.none(), nb::sig("def copy_(self, other: object) -> Tensor"),
-          "Writes the elements of a tensor or array of the same shape and dtype, on any device, "
-          "or\n"
-          "one number. Blocks. Returns the tensor.\n\n"
+          "Writes the elements of a tensor or array of the same shape and dtype, on any device,\n"
+          "or one number. Blocks. Returns the tensor.\n\n"
           "Raises ShapeMismatch, DTypeMismatch, ReadOnlyBuffer, AliasError, before it writes.\n\n"
           ">>> weft.zeros(2, device=\"sim:0\").copy_(weft.ones(2, device=\"sim:1\")).tolist()\n"
           "[1.0, 1.0]\n")
@@ -270,9 +264,8 @@ void bind_writes(TensorClass& tensor) {
             return nb::borrow(self);
           },
           "value"_a.none(), nb::sig("def fill_(self, value: object) -> Tensor"),
-          "Writes one number to every element. Returns the tensor. Raises InvalidArgument where "
-          "an\n"
-          "integer dtype does not hold it, ReadOnlyBuffer, AliasError.\n\n"
+          "Writes one number to every element. Returns the tensor. Raises InvalidArgument where\n"
+          "an integer dtype does not hold it, ReadOnlyBuffer, AliasError.\n\n"
           ">>> weft.empty(2).fill_(4).tolist()\n"
           "[4.0, 4.0]\n")
       .def(

@@ -51,10 +51,11 @@ void bind_topology(nb::module_& module) {
       .def("nodes", nodes_of, "A dict a device: device, name, numa, pci; None if not known.")
       .def("peer_access", peer_access_of, "size x size booleans.");
   module.def("topology_probe", &topology::probe, "The CUDA devices of this machine. Never raises.");
-  module.def("topology_preset", [](const std::string& name,
-                                   int devices) { return topology::preset(name, devices); },
-             nb::arg("name"), nb::arg("devices"),
-             "A known machine. Raises InvalidArgument that lists what there is.");
+  module.def(
+      "topology_preset",
+      [](const std::string& name, int devices) { return topology::preset(name, devices); },
+      nb::arg("name"), nb::arg("devices"),
+      "A known machine. Raises InvalidArgument that lists what there is.");
   module.def("topology_presets", &topology::preset_names);
 }
 

@@ -94,7 +94,7 @@ class Device:
 
     def __repr__(self) -> str: ...
 
-    def __reduce__(self) -> tuple: ...
+    def __reduce__(self) -> tuple[type[Device], tuple[str]]: ...
 
 class Tensor:
     """
@@ -150,8 +150,8 @@ class Tensor:
 
     def numpy(self) -> npt.NDArray[Any]:
         """
-        A NumPy array: the same memory on "cpu" and simulated devices (read-only if the tensor
-        is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.
+        A NumPy array: the same memory on "cpu" and simulated devices (read-only if the
+        tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.
 
         >>> t = weft.zeros(2, device="sim:0")
         >>> t.numpy()[0] = 5
@@ -161,8 +161,8 @@ class Tensor:
 
     def to(self, target: DType | Device | str | type | np.dtype[Any] | None = None, *, dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
         """
-        The tensor with another dtype or on another device; itself if it is so already. Blocks.
-        Integers wrap, as in NumPy's astype.
+        The tensor with another dtype or on another device; itself if it is so already.
+        Blocks. Integers wrap, as in NumPy's astype.
 
         >>> weft.arange(2).to("sim:3").to(weft.float64)
         tensor([0., 1.], dtype=float64, device='sim:3')
@@ -196,11 +196,12 @@ class Tensor:
 
     def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None, dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         """
-        A DLPack capsule over the same memory, or over a copy. Simulated memory is DLPack CPU.
+        A DLPack capsule over the same memory, or over a copy. Simulated memory is CPU.
 
-        stream: None or -1; for CUDA also 1, 2 or a stream's address. Raises InvalidArgument for
-        another one, ReadOnlyBuffer for a read-only tensor and a consumer from before DLPack 1.0,
-        BufferError where dl_device and copy ask for what cannot be.
+        stream: None or -1; for CUDA also 1, 2 or a stream's address. Raises
+        InvalidArgument for another one, ReadOnlyBuffer for a read-only tensor and a
+        consumer from before DLPack 1.0, BufferError where dl_device and copy ask for
+        what cannot be.
 
         >>> import numpy
         >>> numpy.from_dlpack(weft.arange(3))
@@ -214,8 +215,8 @@ class Tensor:
 
     def reshape(self, *size: int | Sequence[int]) -> Tensor:
         """
-        The elements in another shape: a view of a contiguous tensor, else a copy. One size may
-        be -1. Raises ShapeMismatch where the counts differ.
+        The elements in another shape: a view of a contiguous tensor, else a copy. One size
+        may be -1. Raises ShapeMismatch where the counts differ.
 
         >>> weft.arange(6).reshape(2, -1).shape
         (2, 3)
@@ -236,9 +237,9 @@ class Tensor:
         [5, 3]
         """
 
-    def __setitem__(self, index: Any, value: object) -> None: ...
-
     def __len__(self) -> int: ...
+
+    def __setitem__(self, index: Any, value: object) -> None: ...
 
 def zeros(*size: int | Sequence[int], dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
     """
@@ -403,6 +404,9 @@ class Operation:
     def done(self) -> bool: ...
 
     def exception(self) -> object: ...
+
+    def watch(self) -> None:
+        """Leave it to the watchdog: its faults poison the fabric without a wait."""
 
     @property
     def info(self) -> dict: ...

@@ -1,4 +1,5 @@
-// What the protocol tests share: a simulated fabric, vectors with exactly predictable sums, leak counts.
+// What the protocol tests share: a simulated fabric, vectors with exactly predictable sums, leak
+// counts.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +40,12 @@ class Vectors {
       for (std::int64_t i = 0; i < length; ++i) data(r)[i] = value(r, i);
     }
   }
-  float* data(int rank) { return static_cast<float*>(tensors[static_cast<std::size_t>(rank)].data()); }
+  float* data(int rank) {
+    return static_cast<float*>(tensors[static_cast<std::size_t>(rank)].data());
+  }
   float value(int rank, std::int64_t i) const {
-    const auto mixed = static_cast<std::uint32_t>(i) * 2654435761u + static_cast<std::uint32_t>(rank) * 40503u + seed_;
+    const auto mixed = static_cast<std::uint32_t>(i) * 2654435761u +
+                       static_cast<std::uint32_t>(rank) * 40503u + seed_;
     return static_cast<float>(mixed >> 20);
   }
   // Elements that are not the sum of all ranks'.
@@ -65,13 +69,15 @@ class Vectors {
 
 inline Deadline soon() { return Deadline::after_ns(60'000'000'000); }
 
-// Sums in place and waits; the operation's error, if it had one. `timeout`: seconds, 0 for the fabric's.
+// Sums in place and waits; the operation's error, if it had one. `timeout`: seconds, 0 for the
+// fabric's.
 inline std::optional<Error> sum_in_place(Fabric& fabric, Vectors& vectors, double timeout = 0) {
   collectives::CallOptions options;
   options.timeout_ns = seconds_to_ns(timeout);
-  const auto operation = collectives::all_reduce(fabric, vectors.tensors, vectors.tensors,
-                                                 ReduceOp::sum, options);
-  if (!operation->wait_until(soon())) return Error(ErrorCode::internal, "the operation did not end");
+  const auto operation =
+      collectives::all_reduce(fabric, vectors.tensors, vectors.tensors, ReduceOp::sum, options);
+  if (!operation->wait_until(soon()))
+    return Error(ErrorCode::internal, "the operation did not end");
   return operation->error();
 }
 

@@ -1,7 +1,6 @@
 // Faults in mid-schedule: the right error, the right culprit, in time; then everything works again.
-#include <doctest/doctest.h>
-
 #include <dirent.h>
+#include <doctest/doctest.h>
 
 #include <cstdio>
 #include <thread>
@@ -115,8 +114,8 @@ TEST_CASE("a fault of an operation that nobody waits for poisons the fabric") {
   collectives::plan_fault(*fabric, {FaultPoint::Action::stop, 1, 0, 0});
   collectives::CallOptions options;
   options.timeout_ns = seconds_to_ns(kTimeout);
-  fabric->watch(collectives::all_reduce(*fabric, vectors.tensors, vectors.tensors, ReduceOp::sum,
-                                        options));
+  fabric->watch(
+      collectives::all_reduce(*fabric, vectors.tensors, vectors.tensors, ReduceOp::sum, options));
   const Deadline deadline = soon();
   while (fabric->stats().snapshot().failed == 0) {
     REQUIRE_FALSE(deadline.passed());

@@ -73,9 +73,8 @@ TEST_CASE("a closed fabric refuses everything but close") {
 TEST_CASE("a prepare that throws has changed nothing") {
   const auto fabric = Fabric::open(options(2));
   const auto first = fabric->launch([](Operation&) {});
-  CHECK(code_of([&] {
-          fabric->launch([](Operation&) { fail(ErrorCode::alias, "refused"); });
-        }) == ErrorCode::alias);
+  CHECK(code_of([&] { fabric->launch([](Operation&) { fail(ErrorCode::alias, "refused"); }); }) ==
+        ErrorCode::alias);
   const auto second = fabric->launch([](Operation&) {});
   CHECK(second->id() == first->id() + 1);
   CHECK(second->wait_until(Deadline::after_ns(5'000'000'000)));
@@ -119,9 +118,8 @@ TEST_CASE("a rank that is already waiting is refused, abort ends the meeting") {
   std::vector<std::thread> threads;
   for (auto& code : codes) {
     threads.emplace_back([&] {
-      code = code_of([&] {
-        fabric->meet(Rank(0), "test", &mark, Deadline::after_ns(20'000'000'000), never);
-      });
+      code = code_of(
+          [&] { fabric->meet(Rank(0), "test", &mark, Deadline::after_ns(20'000'000'000), never); });
     });
   }
   const auto count = [&](ErrorCode code) { return std::count(codes.begin(), codes.end(), code); };

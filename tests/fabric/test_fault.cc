@@ -67,8 +67,7 @@ TEST_CASE("of a rank's blocks the least advanced tells the story") {
   std::vector<FaultRecord> records(4);
   records[0] = waited(0, 1, 5);
   records[1] = waited(0, 1, 2);
-  const auto error =
-      error_from_records(records, WorldSize(2), 2, 0, "all_reduce", 1'000'000'000);
+  const auto error = error_from_records(records, WorldSize(2), 2, 0, "all_reduce", 1'000'000'000);
   REQUIRE(error);
   CHECK(error->context().step == 2);
 }

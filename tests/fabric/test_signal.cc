@@ -8,7 +8,7 @@
 namespace weft::fabric {
 namespace {
 
-constexpr std::int64_t kShort = 20'000'000;   // ns
+constexpr std::int64_t kShort = 20'000'000;  // ns
 constexpr std::int64_t kLong = 20'000'000'000;
 
 struct Bench {
@@ -84,9 +84,8 @@ TEST_CASE("the deadline counts from the first wait, not from the start of the op
 
 TEST_CASE("abort ends a wait, and the first record stays") {
   Bench bench;
-  std::thread aborter([&] {
-    std::atomic_ref(bench.abort_flag).store(1, std::memory_order_relaxed);
-  });
+  std::thread aborter(
+      [&] { std::atomic_ref(bench.abort_flag).store(1, std::memory_order_relaxed); });
   Waiter waiter = bench.waiter(kLong);
   CHECK_FALSE(waiter.wait(bench.word, goal(0, 1)));
   aborter.join();

@@ -1,7 +1,8 @@
 // Runs a workload under one deliberately broken variant of the protocol (fabric/mutant.h).
 //
-// Only built with ThreadSanitizer and WEFT_MUTANTS. Exit 0: results right and nothing reported; with
-// any mutant but "none" that would mean that the tests have no power, so ctest expects a failure.
+// Only built with ThreadSanitizer and WEFT_MUTANTS. Exit 0: results right and nothing reported;
+// with any mutant but "none" that would mean that the tests have no power, so ctest expects a
+// failure.
 #include <cstdio>
 #include <cstring>
 

@@ -1,12 +1,12 @@
-"""All-reduce against NumPy: every dtype and op, world sizes 1 to 8 and 16, any length, alignment, stride.
+"""All-reduce against NumPy: every dtype and op, 1 to 8 and 16 ranks, any length and layout.
 
-Integers and bool must be exact, floats within the documented bound, and the bits must be the same on
-every rank and from run to run.
+Integers and bool must be exact, floats within the documented bound, and the bits must be the same
+on every rank and from run to run.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -32,7 +32,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def fabric(world: int) -> weft.Fabric:
     return weft.Fabric(f"sim:{world}")
 

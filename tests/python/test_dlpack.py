@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import weft
 from hypothesis import given
 from hypothesis import strategies as st
+
+import weft
 
 VERSIONED, LEGACY = b"dltensor_versioned", b"dltensor"
 DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

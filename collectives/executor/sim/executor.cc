@@ -1,9 +1,11 @@
-// A rank's run through its program: for each round, step and piece, wait, reduce or copy, push, signal.
+// A rank's run through its program: for each round, step and piece, wait, reduce or copy, push,
+// signal.
 //
 // Invariants
-//   1. What is read has been waited for; what is pushed into a slot has a credit; both are counted a
-//      lane (fabric/signal.h).
-//   2. Every memory access lies in a window that was checked, once a run, for peer access and bounds.
+//   1. What is read has been waited for; what is pushed into a slot has a credit; both are counted
+//      a lane (fabric/signal.h).
+//   2. Every memory access lies in a window that was checked, once a run, for peer access and
+//      bounds.
 //   3. A rank that leaves early has left a FaultRecord and publishes nothing more.
 #include "collectives/executor/sim/executor.h"
 
@@ -120,8 +122,8 @@ class RankRun {
 
   bool receive(Rank from, Step step) {
     Lane& l = lane(from);
-    return waiter_.wait(l.mine->data, {Awaited::data, from, step, Epoch(l.base.received),
-                                       ++l.received});
+    return waiter_.wait(l.mine->data,
+                        {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
   }
 
   // Waits until the slot that the next push uses is free.
@@ -185,8 +187,8 @@ class RankRun {
     return static_cast<std::byte*>(vector) + range.begin * item_bytes_;
   }
 
-  // The slot of push number `count` to `owner`. Of every schedule so far a rank gets slot pushes from
-  // one peer only, so that its scratch is one lane's.
+  // The slot of push number `count` to `owner`. Of every schedule so far a rank gets slot pushes
+  // from one peer only, so that its scratch is one lane's.
   std::byte* slot(Rank owner, std::uint32_t count) const {
     const std::int64_t bytes = plan_.tiling.piece_elements * item_bytes_;
     return fabric_.arena(owner).scratch() + (count % plan_.tiling.slots) * bytes;

@@ -7,8 +7,10 @@ namespace weft {
 
 const char* name(DeviceCall call) {
   constexpr const char* kNames[kDeviceCalls] = {
-      "allocate", "allocate_shared", "allocate_pinned", "create_stream", "create_event", "submit",
-      "copy",     "record",          "wait",            "query",         "synchronize",  "enable_peer"};
+      "allocate",      "allocate_shared", "allocate_pinned",
+      "create_stream", "create_event",    "submit",
+      "copy",          "record",          "wait",
+      "query",         "synchronize",     "enable_peer"};
   return kNames[static_cast<int>(call)];
 }
 

@@ -1,8 +1,8 @@
 // A device that fails, or is late, when told to: a decorator around any other.
 //
-// plan(call, nth, action) arms one fault: the nth such call from now on (1 is the next) throws an Error
-// of the given code before it reaches the inner device, or reaches it late. Everything else passes
-// through. With it, nearly every row of the fault matrix runs on a machine without a GPU.
+// plan(call, nth, action) arms one fault: the nth such call from now on (1 is the next) throws an
+// Error of the given code before it reaches the inner device, or reaches it late. Everything else
+// passes through. With it, nearly every row of the fault matrix runs on a machine without a GPU.
 //
 // Invariants
 //   1. A failed call has not reached the inner device, so nothing is left behind by it.
@@ -22,8 +22,18 @@
 namespace weft {
 
 enum class DeviceCall : std::uint8_t {
-  allocate, allocate_shared, allocate_pinned, create_stream, create_event, submit, copy, record, wait,
-  query, synchronize, enable_peer
+  allocate,
+  allocate_shared,
+  allocate_pinned,
+  create_stream,
+  create_event,
+  submit,
+  copy,
+  record,
+  wait,
+  query,
+  synchronize,
+  enable_peer
 };
 inline constexpr int kDeviceCalls = 12;
 const char* name(DeviceCall call);

@@ -43,8 +43,7 @@ std::uint64_t next_random(std::uint64_t& x) {
 }
 
 void draw_next(State& s) {
-  s.running = s.runnable.empty() ? nullptr
-                                 : s.runnable[next_random(s.random) % s.runnable.size()];
+  s.running = s.runnable.empty() ? nullptr : s.runnable[next_random(s.random) % s.runnable.size()];
   s.changed.notify_all();
 }
 

@@ -1,8 +1,8 @@
 // Which simulated stream runs next.
 //
-// Without a seed the operating system decides. With one (WEFT_SIM_SEED, or seed() in a test) only one
-// stream runs at a time, and at every yield_point() the next is drawn at random from those that could
-// run: interleavings that a free machine rarely shows, drawn again by the same seed.
+// Without a seed the operating system decides. With one (WEFT_SIM_SEED, or seed() in a test) only
+// one stream runs at a time, and at every yield_point() the next is drawn at random from those that
+// could run: interleavings that a free machine rarely shows, drawn again by the same seed.
 //
 // Thread safety: static state behind one mutex; without a seed a yield costs a sched_yield().
 #pragma once

@@ -19,13 +19,14 @@ std::atomic<std::int64_t> live{0};
 SimEvent& as_event(Event event) { return *static_cast<SimEvent*>(event.handle); }
 SimStream& as_stream(Stream stream) { return *static_cast<SimStream*>(stream.handle); }
 
-// Destroyed events are kept for reuse and never freed, because works that name them may still be queued.
-// Only an idle one is reused; a late wait for it finds its number reached.
+// Destroyed events are kept for reuse and never freed, because works that name them may still be
+// queued. Only an idle one is reused; a late wait for it finds its number reached.
 class EventPool {
  public:
   SimEvent* take() {
     const std::scoped_lock lock(mutex_);
-    const auto idle = std::find_if(free_.begin(), free_.end(), [](SimEvent* e) { return e->done(); });
+    const auto idle =
+        std::find_if(free_.begin(), free_.end(), [](SimEvent* e) { return e->done(); });
     if (idle == free_.end()) return new SimEvent();
     SimEvent* event = *idle;
     *idle = free_.back();
@@ -149,8 +150,7 @@ bool SimDevice::synchronize(Event event, Deadline deadline) {
 }
 
 bool SimDevice::is_peer(DeviceOrdinal other) const {
-  return other == ordinal_ ||
-         (peers_.load(std::memory_order_relaxed) >> other.value() & 1u) != 0;
+  return other == ordinal_ || (peers_.load(std::memory_order_relaxed) >> other.value() & 1u) != 0;
 }
 
 void SimDevice::enable_peer(DeviceId peer) {
@@ -173,8 +173,8 @@ std::optional<std::string> SimDevice::access_problem(const void* memory, Bytes b
   }
   if (bytes.value() > range->bytes_left) {
     return concat(id().str(), ": an access of ", bytes, " bytes runs ",
-                  bytes.value() - range->bytes_left, " past the end of memory of sim:",
-                  range->owner);
+                  bytes.value() - range->bytes_left,
+                  " past the end of memory of sim:", range->owner);
   }
   return std::nullopt;
 }

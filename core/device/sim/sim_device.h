@@ -1,12 +1,14 @@
-// A simulated device: memory in this process, streams that are threads, peer access that is enforced.
+// A simulated device: memory in this process, streams that are threads, peer access that is
+// enforced.
 //
-// Not a test double: it is what runs where there is no GPU. Its ranks are real threads over real memory,
-// so ThreadSanitizer checks the protocols that run on it. How long an operation would take on the
-// machine it stands for is predicted from the schedule and the topology (collectives/schedule/predict);
-// core knows no topology.
+// Not a test double: it is what runs where there is no GPU. Its ranks are real threads over real
+// memory, so ThreadSanitizer checks the protocols that run on it. How long an operation would take
+// on the machine it stands for is predicted from the schedule and the topology
+// (collectives/schedule/predict); core knows no topology.
 //
 // Invariants
-//   1. A copy or an access by a work is checked: memory of another simulated device needs enable_peer.
+//   1. A copy or an access by a work is checked: memory of another simulated device needs
+//      enable_peer.
 //   2. Host memory is always accessible: it was lent for a call.
 //
 // Thread safety: any thread.
@@ -58,7 +60,8 @@ class SimDevice final : public Device {
   bool is_peer(DeviceOrdinal other) const;
 
   DeviceOrdinal ordinal_;
-  std::atomic<std::uint64_t> peers_{0};  // bit i: may access sim:i. A set bit publishes nothing else.
+  // Bit i: may access sim:i. A set bit publishes nothing else.
+  std::atomic<std::uint64_t> peers_{0};
 };
 
 }  // namespace weft

@@ -1,12 +1,13 @@
-// A simulated stream: one thread that runs works in the order they came. And events between streams.
+// A simulated stream: one thread that runs works in the order they came. And events between
+// streams.
 //
 // Invariants
 //   1. Works run one at a time, first in first out; record and wait are works too.
 //   2. An event is done when as many records have run as were asked for.
 //   3. Destroying a stream runs what is queued, then joins the thread: nothing is dropped.
 //
-// Thread safety: push() from any thread. The queue is a ring that grows and never shrinks, so in steady
-// state pushing allocates nothing.
+// Thread safety: push() from any thread. The queue is a ring that grows and never shrinks, so in
+// steady state pushing allocates nothing.
 #pragma once
 
 #include <condition_variable>
@@ -22,10 +23,10 @@ namespace weft {
 
 class SimEvent {
  public:
-  std::uint64_t next_record();             // the number the next record will have
-  void happened(std::uint64_t number);     // that record has run
+  std::uint64_t next_record();          // the number the next record will have
+  void happened(std::uint64_t number);  // that record has run
   bool done() const;
-  bool wait_latest(Deadline deadline);     // for the last record asked for; false at the deadline
+  bool wait_latest(Deadline deadline);       // for the last record asked for; false at the deadline
   bool reached(std::uint64_t number) const;  // has that record run?
   std::uint64_t latest() const;
 

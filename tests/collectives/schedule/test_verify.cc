@@ -60,7 +60,8 @@ Schedule with_late_read(int n, int step, int chunk) {
   return all;
 }
 
-std::vector<Mutation> mutations() {
+// Wrong chunks, peers, orders and copies.
+std::vector<Mutation> wrong_steps() {
   return {
       {"wrong chunk",
        [](Schedule& s, int n) { at(s, 0, 1).chunk = Chunk((n - 1 + 1) % n); },
@@ -92,6 +93,12 @@ std::vector<Mutation> mutations() {
       {"keeps its output",
        [](Schedule& s, int n) { at(s, 0, n).keep = true; },
        {"rank 0 step", "keeps what it read from its own output"}},
+  };
+}
+
+// Contributions that come twice, too early, to the wrong place, or not at all.
+std::vector<Mutation> wrong_sums() {
+  return {
       {"double contribution",
        [](Schedule& s, int n) {
          at(s, n - 1, n - 1).target = Target::slot;
@@ -138,6 +145,12 @@ std::vector<Mutation> mutations() {
       {"target without push",
        [](Schedule& s, int) { at(s, 0, 0).target = Target::none; },
        {"rank 0 step 0", "but pushes nothing"}},
+  };
+}
+
+// Right sums, but no protocol.
+std::vector<Mutation> wrong_order() {
+  return {
       {"too few slots",
        [](Schedule&, int) {},
        {"deadlock: rank 0 step 0 piece 1", "free a slot"},
@@ -154,6 +167,14 @@ std::vector<Mutation> mutations() {
        {"rank 0 step", "piece 0", "and nothing orders that with the "},
        {2, 4, true}},
   };
+}
+
+std::vector<Mutation> mutations() {
+  std::vector<Mutation> all = wrong_steps();
+  for (auto* part : {wrong_sums, wrong_order}) {
+    for (Mutation& mutation : part()) all.push_back(std::move(mutation));
+  }
+  return all;
 }
 
 }  // namespace
