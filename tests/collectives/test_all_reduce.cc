@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "core/device/fault/fault_device.h"
+#include "core/device/sim/scheduler.h"
 #include "tests/collectives/count_allocations.h"
 #include "tests/collectives/sim_fabric.h"
 
@@ -122,6 +123,20 @@ TEST_CASE("calls from several threads happen one after the other") {
   }
   for (auto& thread : threads) thread.join();
   CHECK(bad == 0);
+}
+
+TEST_CASE("any interleaving of the ranks gives the same result") {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    SimScheduler::seed(seed);
+    const auto fabric = open_sim(2 + static_cast<int>(seed % 4));
+    for (const std::int64_t length : {1, 700, 40'000}) {
+      Vectors vectors(fabric->world().value(), length, static_cast<std::uint32_t>(seed));
+      REQUIRE_FALSE(sum_in_place(*fabric, vectors));
+      REQUIRE_MESSAGE(vectors.wrong() == 0, "seed ", seed);
+    }
+    fabric->close();
+    SimScheduler::seed(0);
+  }
 }
 
 TEST_CASE("ranks that call from their own threads meet") {
