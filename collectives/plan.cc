@@ -35,16 +35,30 @@ bool needs_staging(const Tensor& tensor) {
          address % static_cast<std::uintptr_t>(item_bytes(tensor.dtype())) != 0;
 }
 
+// Blocks until what is on the user's streams now has happened: staging copies run on streams of
+// their own.
+void settle(const fabric::Fabric& fabric, std::span<const Stream> streams) {
+  for (std::size_t r = 0; r < streams.size(); ++r) {
+    Device& device = fabric.device(Rank(static_cast<std::int32_t>(r)));
+    const Event event = device.create_event();
+    device.record(event, streams[r]);
+    const bool idle = device.synchronize(event, Deadline::after_ns(fabric.timeout_ns()));
+    device.destroy_event(event);
+    if (!idle) fail(ErrorCode::collective_timeout, "rank ", r, "'s stream is still busy");
+  }
+}
+
 struct Staged {
   std::vector<Tensor> inputs;  // empty: nothing is staged
   std::vector<Tensor> outputs;
 
-  explicit Staged(const Request& request) {
+  Staged(const fabric::Fabric& fabric, const Request& request, std::span<const Stream> streams) {
     const auto any = [](std::span<const Tensor> tensors) {
       return std::any_of(tensors.begin(), tensors.end(), needs_staging);
     };
     if (request.inputs.front().layout().elements() == 0) return;
     if (!any(request.inputs) && !any(request.outputs)) return;
+    settle(fabric, streams);
     for (std::size_t r = 0; r < request.inputs.size(); ++r) {
       inputs.push_back(stage(request.inputs[r], true));
       outputs.push_back(stage(request.outputs[r], false));
@@ -168,7 +182,7 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
 std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Request& request,
                                        const CallOptions& options) {
   validate(fabric, request, options);
-  const Staged staged(request);
+  const Staged staged(fabric, request, options.streams);
   auto operation =
       fabric.launch([&](fabric::Operation& op) { prepare(fabric, request, options, staged, op); },
                     options.streams);

@@ -107,6 +107,8 @@ class Device {
   virtual void copy(Stream stream, void* to, const void* from, Bytes bytes) = 0;
   virtual void record(Event event, Stream stream) = 0;
   virtual void wait(Stream stream, Event event) = 0;
+  // Is what is issued on the stream being recorded into a graph instead of done?
+  virtual bool is_capturing(Stream) { return false; }
   // Has everything before the last record() happened? An event never recorded is done.
   virtual bool query(Event event) = 0;
   // Blocks the calling thread; false if the deadline came first.

@@ -54,8 +54,8 @@ class CopyStream {
 
 [[noreturn]] void no_strided_kernel(const Tensor& tensor) {
   throw Error(ErrorCode::device_mismatch,
-              concat("this build has no strided copy for ", tensor.device().str(),
-                     ": only contiguous tensors can be copied from or to it"),
+              concat("no strided copy on ", tensor.device().str(), " for shape ",
+                     tensor.layout().str(), ": at most 8 dimensions"),
               {.device = tensor.device().str()});
 }
 

@@ -2,11 +2,10 @@
 //
 // Invariants
 //   1. from_dlpack owns what it is given from the first instruction on: the producer's deleter is
-//   called
-//      exactly once, when the import fails at any step or when the last view of the memory is gone.
+//      called exactly once, when the import fails at any step or when the last view of the memory
+//      is gone.
 //   2. Nothing in an imported struct is trusted: sizes, strides and addresses are checked before
-//   use,
-//      and the data is never read.
+//      use, and the data is never read.
 //   3. An exported struct holds a Tensor and arrays, nothing of Python: its deleter may run on any
 //      thread, without the GIL, after the interpreter is gone.
 //   4. Host and simulated memory are both DLPack CPU; what comes back is on "cpu".

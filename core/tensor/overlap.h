@@ -3,8 +3,7 @@
 // Invariants
 //   1. Never says no when two elements share a byte.
 //   2. Says yes without being sure only when the search has cost kOverlapSearchLimit steps, which
-//   no
-//      view made by slicing, transposing or reshaping a contiguous tensor reaches.
+//      no view made by slicing, transposing or reshaping a contiguous tensor reaches.
 #pragma once
 
 #include "core/tensor/layout.h"

@@ -1,7 +1,7 @@
 // PTX that CUDA C++ has no function for: one instruction a function, named after it.
 //
-// The bulk functions need sm_90; the rest builds for sm_80 too. `memory` clobbers keep the compiler from
-// moving memory accesses across.
+// The bulk functions need sm_90; the rest builds for sm_80 too. `memory` clobbers keep the compiler
+// from moving memory accesses across.
 #pragma once
 
 #include <cstdint>

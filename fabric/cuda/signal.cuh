@@ -1,13 +1,14 @@
 // Signals on the device: the same words, counts and promises as fabric/signal.h.
 //
 // Invariants
-//   1. A wait polls with relaxed loads and ends with one acquire load; a publication is one fence and
-//      relaxed stores. No acquire in a loop: on the GPU each would empty the L1 cache. No fence in a
-//      wait either: it would also wait for the thread's own copies.
-//   2. Every wait ends: by arrival, by the deadline (counted from the thread's first wait), by the abort
-//      flag, or because another thread of the block left. It never traps and is the same code in debug
-//      and release builds.
-//   3. A block writes at most one FaultRecord: the first thread to leave writes it.
+//   1. A wait polls with relaxed loads and ends with one acquire load; a publication is one fence
+//      and relaxed stores. No acquire in a loop: on the GPU each would empty the L1 cache. No fence
+//      in a wait either: it would also wait for the thread's own copies.
+//   2. Every wait ends: by arrival, by the deadline (counted from the thread's first wait), by the
+//      abort flag, or because another thread of the block left. It never traps and is the same code
+//      in debug and release builds.
+//   3. A block writes at most one FaultRecord: the first thread to leave writes it. Who times out
+//      also raises the abort flag.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +45,12 @@ class FaultLatch {
                         std::uint32_t expected, std::uint32_t seen) {
     // sync(cuda-left): release - publishes that the block leaves; pairs with acquire in left()
     if (atomicExch(left_, 1U) != 0) return;
+    if (outcome == Outcome::timeout && limits_.abort_flag) {
+      ptx::st_relaxed_sys(limits_.abort_flag, 1U);
+    }
     volatile FaultRecord* record = record_;
+    if (record->outcome != Outcome::ok) return;  // of an earlier operation
+    record->operation = limits_.operation;
     record->awaited = awaited;
     record->rank = rank;
     record->step = step;
@@ -61,8 +67,8 @@ class FaultLatch {
   // A wait begins, or goes on after progress.
   __device__ void begin_wait() { checked_at_ = clock64(); }
 
-  // What should end the wait. The GPU's clock is one for all blocks and the abort flag lies across the
-  // bus: both are read at times, and not at all by a wait that ends soon.
+  // What should end the wait. The GPU's clock is one for all blocks and the abort flag lies across
+  // the bus: both are read at times, and not at all by a wait that ends soon.
   __device__ Outcome verdict() {
     if (clock64() - checked_at_ < kCyclesToCheck) return Outcome::ok;
     checked_at_ = clock64();
@@ -127,9 +133,9 @@ class LaneWait {
   int peer_;
 };
 
-// Passes a lane's count on to a word in shared memory until it is `last`, so that who issues bulk copies
-// waits neither for a peer nor for a fence. It has no deadline: it ends when the block leaves, and
-// whoever waits for the relayed word sees to that.
+// Passes a lane's count on to a word in shared memory until it is `last`, so that who issues bulk
+// copies waits neither for a peer nor for a fence. It has no deadline: it ends when the block
+// leaves, and whoever waits for the relayed word sees to that.
 __device__ inline void relay(const std::uint32_t* word, std::uint32_t base, std::uint32_t last,
                              std::uint32_t* shared_word, const FaultLatch& latch) {
   for (std::uint32_t passed = 0; passed != last && !latch.left();) {
@@ -137,12 +143,14 @@ __device__ inline void relay(const std::uint32_t* word, std::uint32_t base, std:
     // sync(cuda-lane): acquire - of the memory behind the count; pairs with release in publish()
     passed = ptx::ld_acquire_sys(word) - base;
     ptx::fence_proxy_async();
-    // sync(cuda-relay): release - publishes what the peer did; pairs with acquire in LaneWait::read()
+    // sync(cuda-relay): release - publishes what the peer did; pairs with acquire in
+    // LaneWait::read()
     ptx::st_release_cta(shared_word, passed);
   }
 }
 
-// sync(cuda-lane): release - publishes all this thread wrote or saw written; pairs with acquire in reach()
+// sync(cuda-lane): release - publishes all this thread wrote or saw written; pairs with acquire in
+// reach()
 __device__ inline void publish(std::uint32_t* word, std::uint32_t value) {
   ptx::fence_acq_rel_sys();
   ptx::st_relaxed_sys(word, value);

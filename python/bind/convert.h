@@ -3,8 +3,7 @@
 // Invariants
 //   1. Nothing is copied: an imported tensor is the memory of the object that was given.
 //   2. No deleter made here holds a Python object. Memory of a NumPy array is borrowed: who imports
-//   it
-//      keeps the array alive. Memory taken by DLPack is owned, by the producer's own deleter.
+//      it keeps the array alive. Memory taken by DLPack is owned, by the producer's own deleter.
 //   3. Every refusal is a weft::Error; what foreign code raises passes through unchanged.
 //
 // Thread safety: the GIL is held by every caller.

@@ -13,7 +13,8 @@ schedule::TilingLimits cuda_ring_limits(const fabric::Fabric& fabric, DType dtyp
                                         std::int32_t max_blocks);
 // Loads every kernel on every device of the fabric, so that no launch has to.
 void cuda_ring_preload(const fabric::Fabric& fabric);
-// The work of one rank: the bulk-copy kernel where all ranks' vectors are aligned, else the simple one.
+// The work of one rank: the bulk-copy kernel where all ranks' vectors are aligned, else the simple
+// one.
 Work cuda_ring_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank);
 
 }  // namespace weft::collectives

@@ -2,26 +2,28 @@
 //
 //   producer   waits for the peer's pieces; bulk loads: input, slot or output -> stage
 //   consumers  reduce in the stage: own += partial
-//   storers    one a stage; wait for a free slot; bulk stores: stage -> next rank's slot or output, and
-//              own output
-//   relays     two: watch the peers' counts (data, credit) and pass them on in shared memory
-//   publisher  tells the peers: pieces stored (data), slots read (credit); closes the operation; is the
-//              block's watchdog: twice the timeout without progress ends the block
+//   storers    one a stage; wait for a free slot; bulk stores: stage -> next rank's slot or output,
+//              and own output
+//   relays     two: watch the peers' counts (data, credit), pass them on in shared memory
+//   publisher  tells the peers: pieces stored (data), slots read (credit); closes the operation;
+//              is the block's watchdog: twice the timeout without progress ends the block
 //
-// A piece goes through stage `number % kStages`. `full`, `reduced` and `empty` are the stage's mbarriers:
-// producer -> consumers -> storer -> producer.
+// A piece goes through stage `number % kStages`. `full`, `reduced` and `empty` are the stage's
+// mbarriers: producer -> consumers -> storer -> producer.
 //
 // Invariants
-//   1. All roles walk the same items in the same order (for_each_item); they share counts, not data.
-//   2. Data is published once the bulk store is complete (cp.async.bulk.wait_group, not .read): only then
-//      is it written. Publishing is a thread of its own, so that its fence delays no copy; it always
-//      catches up, so a storer that blocks holds nothing back.
+//   1. All roles walk the same items in the same order (for_each_item); they share counts, not
+//      data.
+//   2. Data is published once the bulk store is complete (cp.async.bulk.wait_group, not .read):
+//      only then is it written. Publishing is a thread of its own, so that its fence delays no
+//      copy; it always catches up, so a storer that blocks holds nothing back.
 //   3. A waiting thread leaves when the block does (FaultLatch). No thread ends before its own bulk
 //      copies have: they would write to memory that is no longer its block's.
-//   4. Less than 16 bytes are left over at the vector's end at most: these the producer and the storer
-//      copy as bytes.
-#include <cute/arch/copy_sm90_tma.hpp>
+//   4. Less than 16 bytes are left over at the vector's end at most: these the producer and the
+//      storer copy as bytes.
 #include <cutlass/arch/barrier.h>
+
+#include <cute/arch/copy_sm90_tma.hpp>
 
 #include "collectives/executor/cuda/reduce.cuh"
 #include "collectives/executor/cuda/ring.cuh"
@@ -41,7 +43,7 @@ using fabric::cuda::LaneWait;
 
 constexpr int kStages = 6;
 constexpr int kConsumerWarps = 8;
-constexpr int kStorerWarp = kConsumerWarps;              // consumers come first
+constexpr int kStorerWarp = kConsumerWarps;  // consumers come first
 constexpr int kProducerWarp = kStorerWarp + kStages;
 constexpr int kPublisherWarp = kProducerWarp + 1;
 constexpr int kDataRelayWarp = kPublisherWarp + 1;
@@ -118,8 +120,7 @@ __device__ void produce_item(const Block& block, const Item& item) {
   std::uint64_t& full = block.shared.full[stage];
   const bool forwards = item.step.source == schedule::Source::output;
   const std::byte* own = (forwards ? block.params.output : block.params.input) + at.offset;
-  const std::byte* partial =
-      slot(block.params, block.params.arena, block.index, item.slots_read);
+  const std::byte* partial = slot(block.params, block.params.arena, block.index, item.slots_read);
   const int bulk = static_cast<int>(bulk_part(at.bytes));
   copy_bytes(block.own(stage), own, bulk, at.bytes);
   if (item.reduces()) copy_bytes(block.partial(stage), partial, bulk, at.bytes);
@@ -178,13 +179,13 @@ __device__ void consume(const Block& block, FaultLatch& latch) {
     const int stage = stage_of(item);
     if (!wait_phase(block.shared.full[stage], use_of(item), latch)) return false;
     if (item.reduces()) {
-      // sync(cuda-slots): release - publishes that the slot was read; pairs with acquire in publish_all
+      // sync(cuda-slots): release - publishes that the slot was read; pairs with acquire in
+      // publish_all
       if (threadIdx.x == 0) ptx::st_release_cta(&block.shared.slots_read, item.slots_read + 1);
       const int bytes = place(params, block.index, item).bytes;
-      with_combine(params.dtype, params.op, item.step.last_sum, params.world.value(),
-                   [&](auto combine) {
-                     reduce(block.own(stage), block.partial(stage), bytes, combine);
-                   });
+      with_combine(
+          params.dtype, params.op, item.step.last_sum, params.world.value(),
+          [&](auto combine) { reduce(block.own(stage), block.partial(stage), bytes, combine); });
       ptx::fence_proxy_async_shared();
     }
     __syncwarp();
@@ -220,7 +221,8 @@ __device__ void store_stage(const Block& block, int stage, FaultLatch& latch) {
     ptx::bulk_wait_group_read();
     arrive(block.shared.empty[stage]);
     ptx::bulk_wait_group();
-    // sync(cuda-stored): release - publishes that the piece is written; pairs with acquire in publish_all
+    // sync(cuda-stored): release - publishes that the piece is written; pairs with acquire in
+    // publish_all
     ptx::st_release_cta(&block.shared.stored[stage], use_of(item) + 1);
     return true;
   });
@@ -251,41 +253,43 @@ __device__ bool publish_all(const Block& block, Published& published) {
   return true;
 }
 
+// Its own deadline is twice the others', who know whom they wait for.
 __device__ void publish(const Block& block, const Item& end, FaultLatch& latch) {
+  fabric::WaitLimits limits = block.params.limits;
+  limits.timeout_ns *= 2;
+  limits.abort_flag = nullptr;
+  FaultLatch watchdog(&block.shared.left, block.params.records + block.index, limits);
   Published published;
-  latch.begin_wait();
+  watchdog.begin_wait();
   while (published.data != end.number || published.credit != end.slots_read) {
     if (latch.left()) return;
     if (publish_all(block, published)) {
-      latch.stop_clock();
-      latch.begin_wait();
+      watchdog.stop_clock();
+      watchdog.begin_wait();
       continue;
     }
-    const fabric::Outcome verdict = latch.verdict();
+    const fabric::Outcome verdict = watchdog.verdict();
     if (verdict != fabric::Outcome::ok) {
       const int rank = block.params.rank.value();
-      latch.leave(verdict, fabric::Awaited::data, rank, -1, -1, end.number, published.data);
+      watchdog.leave(verdict, fabric::Awaited::data, rank, -1, -1, end.number, published.data);
     }
   }
-  latch.stop_clock();
   block.lanes.finish(block.params, end, latch);
 }
 
 // The roles that talk to the peers.
-__device__ void speak(const Block& block, int warp, const FaultLatch& latch) {
+__device__ void speak(const Block& block, int warp, FaultLatch& latch) {
   const RingParams& params = block.params;
   const fabric::LaneProgress& start = block.lanes.start;
   const Item end = for_each_item(params, [](const Item&) { return true; });
   if (warp == kDataRelayWarp) {
-    fabric::cuda::relay(block.lanes.data_in, start.received, end.received, &block.shared.data, latch);
+    fabric::cuda::relay(block.lanes.data_in, start.received, end.received, &block.shared.data,
+                        latch);
   } else if (warp == kCreditRelayWarp) {
     fabric::cuda::relay(block.lanes.credit_in, start.slots_pushed, end.slots_pushed,
                         &block.shared.credit, latch);
   } else {
-    fabric::WaitLimits patience = params.limits;
-    patience.timeout_ns *= 2;
-    FaultLatch watchdog(&block.shared.left, params.records + block.index, patience);
-    publish(block, end, watchdog);
+    publish(block, end, latch);
   }
 }
 
@@ -304,7 +308,8 @@ __device__ void start_block(Shared& shared) {
   ptx::fence_proxy_async_shared();
 }
 
-__device__ void run_block(const RingParams& params, Shared& shared, std::byte* stages) {
+[[maybe_unused]] __device__ void run_block(const RingParams& params, Shared& shared,
+                                           std::byte* stages) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int index = static_cast<int>(blockIdx.x);
   const Lanes lanes(params, index);

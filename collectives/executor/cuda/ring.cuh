@@ -14,8 +14,8 @@ struct Item {
   schedule::Step step{};
   int position = 0;  // of the step in the rank's schedule
   int round = 0;
-  int index = 0;  // of the piece in the step
-  std::uint32_t number = 0;       // pieces moved before: those that are not only waited for
+  int index = 0;             // of the piece in the step
+  std::uint32_t number = 0;  // pieces moved before: those that are not only waited for
   std::uint32_t received = 0;
   std::uint32_t slots_read = 0;
   std::uint32_t slots_pushed = 0;
@@ -39,8 +39,8 @@ __device__ inline Place place(const RingParams& params, int block, const Item& i
   return {range.begin * size, static_cast<std::int32_t>(range.size() * size)};
 }
 
-// Slot of a rank's arena for the `count`-th push of an operation. All ranks count from the operation's
-// start: between operations every slot is free.
+// Slot of a rank's arena for the `count`-th push of an operation. All ranks count from the
+// operation's start: between operations every slot is free.
 __device__ inline std::byte* slot(const RingParams& params, std::byte* arena, int block,
                                   std::uint32_t count) {
   const schedule::Tiling& tiling = params.tiling;
@@ -75,13 +75,13 @@ __device__ Item for_each_item(const RingParams& params, Visit visit) {
 
 // The words and counts of one block: its lane from the previous rank and its lane to the next.
 struct Lanes {
-  std::uint32_t* data_in;       // here, written by the previous rank
-  std::uint32_t* credit_in;     // here, written by the next rank
-  std::uint32_t* data_out;      // at the next rank
-  std::uint32_t* credit_out;    // at the previous rank
-  fabric::LaneProgress* from;   // progress with the previous rank
-  fabric::LaneProgress* to;     // progress with the next rank; the same one if world is 2
-  fabric::LaneProgress start;   // counts at the operation's start, of both
+  std::uint32_t* data_in;      // here, written by the previous rank
+  std::uint32_t* credit_in;    // here, written by the next rank
+  std::uint32_t* data_out;     // at the next rank
+  std::uint32_t* credit_out;   // at the previous rank
+  fabric::LaneProgress* from;  // progress with the previous rank
+  fabric::LaneProgress* to;    // progress with the next rank; the same one if world is 2
+  fabric::LaneProgress start;  // counts at the operation's start, of both
 
   __device__ Lanes(const RingParams& params, int block) {
     const int world = params.world.value();
@@ -97,21 +97,25 @@ struct Lanes {
     start = {from->received, to->sent, from->slots_read, to->slots_pushed};
   }
 
-  // Waits for the previous rank's pieces and the next rank's credits; `relayed`, if given, is the word
-  // in shared memory to which relay() passes them on.
+  // Waits for the previous rank's pieces and the next rank's credits; `relayed`, if given, is the
+  // word in shared memory to which relay() passes them on.
   __device__ fabric::cuda::LaneWait wait_data(const RingParams& params,
                                               const std::uint32_t* relayed = nullptr) const {
     const int world = params.world.value();
     const int rank = params.rank.value();
-    return {relayed ? relayed : data_in, start.received, relayed != nullptr, fabric::Awaited::data,
-            rank, (rank + world - 1) % world};
+    return {relayed ? relayed : data_in, start.received, relayed != nullptr,
+            fabric::Awaited::data,       rank,           (rank + world - 1) % world};
   }
   __device__ fabric::cuda::LaneWait wait_credit(const RingParams& params,
                                                 const std::uint32_t* relayed = nullptr) const {
     const int world = params.world.value();
     const int rank = params.rank.value();
-    return {relayed ? relayed : credit_in, start.slots_pushed, relayed != nullptr,
-            fabric::Awaited::credit, rank, (rank + 1) % world};
+    return {relayed ? relayed : credit_in,
+            start.slots_pushed,
+            relayed != nullptr,
+            fabric::Awaited::credit,
+            rank,
+            (rank + 1) % world};
   }
 
   // Invariant 3 of fabric/signal.h, then the counts for the next operation. One thread, once.

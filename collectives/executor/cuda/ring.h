@@ -1,11 +1,11 @@
 // The ring all-reduce kernels: what a launch needs to know. Plain C++, no CUDA header.
 //
-// ring_kernel()         bulk copies (TMA) through shared memory; sm_90 and newer; every pointer and the
-//                       length of every push in multiples of 16 bytes, but for the vector's last bytes
+// ring_kernel()         bulk copies (TMA) through shared memory, sm_90 and newer; every pointer and
+//                       the length of every push in multiples of 16 bytes, but for the last push
 // ring_simple_kernel()  plain loads and stores; any alignment, sm_80 and newer: the reference
 //
-// Both speak the same protocol (fabric/signal.h, schedule/ring.h, schedule/tiling.h) and give the same
-// bits, so ranks that run either can meet.
+// Both speak the same protocol (fabric/signal.h, schedule/ring.h, schedule/tiling.h) and give the
+// same bits, so ranks that run either can meet.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// The ring all-reduce in plain loads and stores: the reference that the bulk kernel is checked and timed
-// against, and the kernel for memory that bulk copies cannot take.
+// The ring all-reduce in plain loads and stores: the reference that the bulk kernel is checked and
+// timed against, and the kernel for memory that bulk copies cannot take.
 //
 // Invariants
 //   1. A block does one piece after the other, all its threads together; one thread speaks for it.
@@ -27,7 +27,8 @@ __device__ void store(std::byte* at, T value) {
   if (reinterpret_cast<std::uintptr_t>(at) % sizeof(T) == 0) {
     *reinterpret_cast<T*>(at) = value;
   } else {
-    for (std::size_t i = 0; i < sizeof(T); ++i) at[i] = reinterpret_cast<const std::byte*>(&value)[i];
+    for (std::size_t i = 0; i < sizeof(T); ++i)
+      at[i] = reinterpret_cast<const std::byte*>(&value)[i];
   }
 }
 
@@ -80,7 +81,7 @@ __device__ bool may_move(const RingParams& params, const Item& item, fabric::cud
   return credit.reach(item.slots_pushed + 1 - slots, item.position, latch);
 }
 
-__global__ void __launch_bounds__(kThreads) run(const __grid_constant__ RingParams params) {
+__global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ RingParams params) {
   __shared__ std::uint32_t left;
   const int block = static_cast<int>(blockIdx.x);
   const bool speaks = threadIdx.x == 0;

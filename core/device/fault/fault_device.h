@@ -67,6 +67,7 @@ class FaultDevice final : public Device {
   void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
   void record(Event event, Stream stream) override;
   void wait(Stream stream, Event event) override;
+  bool is_capturing(Stream stream) override { return inner_.is_capturing(stream); }
   bool query(Event event) override;
   bool synchronize(Event event, Deadline deadline) override;
   bool can_access(DeviceId peer) const override { return inner_.can_access(peer); }

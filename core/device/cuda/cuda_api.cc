@@ -1,0 +1,151 @@
+#include "core/device/cuda/cuda_api.h"
+
+#include <atomic>
+
+namespace weft {
+namespace {
+
+constexpr unsigned kDriverVersion = 12000;  // whose entry points are asked for
+
+template <class Function>
+void find_driver_function(Function& function, const char* name) {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result{};
+  const cudaError_t status =
+      cudaGetDriverEntryPointByVersion(name, &found, kDriverVersion, cudaEnableDefault, &result);
+  if (status == cudaSuccess && result == cudaDriverEntryPointSuccess) {
+    function = reinterpret_cast<Function>(found);
+  } else {
+    static_cast<void>(cudaGetLastError());
+  }
+}
+
+cudaError_t device_name(char* name, std::size_t size, int device) {
+  cudaDeviceProp properties{};
+  const cudaError_t status = cudaGetDeviceProperties(&properties, device);
+  for (std::size_t i = 0; i < size; ++i) name[i] = i + 1 < size ? properties.name[i] : '\0';
+  return status;
+}
+
+void fill_runtime(CudaApi& api) {
+  api.get_device_count = cudaGetDeviceCount;
+  api.get_device = cudaGetDevice;
+  api.set_device = cudaSetDevice;
+  api.device_get_attribute = cudaDeviceGetAttribute;
+  api.get_device_name = device_name;
+  api.malloc = cudaMalloc;
+  api.free = cudaFree;
+  api.host_alloc = cudaHostAlloc;
+  api.free_host = cudaFreeHost;
+  api.memset = cudaMemset;
+  api.memcpy_async = cudaMemcpyAsync;
+  api.device_synchronize = cudaDeviceSynchronize;
+  api.stream_priority_range = cudaDeviceGetStreamPriorityRange;
+  api.stream_create_with_priority = cudaStreamCreateWithPriority;
+  api.stream_destroy = cudaStreamDestroy;
+  api.stream_is_capturing = cudaStreamIsCapturing;
+  api.stream_wait_event = cudaStreamWaitEvent;
+  api.event_create_with_flags = cudaEventCreateWithFlags;
+  api.event_destroy = cudaEventDestroy;
+  api.event_record = cudaEventRecord;
+  api.event_query = cudaEventQuery;
+  api.device_can_access_peer = cudaDeviceCanAccessPeer;
+  api.device_enable_peer_access = cudaDeviceEnablePeerAccess;
+  api.pointer_get_attributes = cudaPointerGetAttributes;
+  api.mem_pool_get_access = cudaMemPoolGetAccess;
+  api.func_get_attributes = cudaFuncGetAttributes;
+  api.func_set_attribute = cudaFuncSetAttribute;
+  api.occupancy = cudaOccupancyMaxActiveBlocksPerMultiprocessor;
+  api.launch_kernel = cudaLaunchKernelExC;
+  api.get_last_error = cudaGetLastError;
+  api.get_error_name = cudaGetErrorName;
+  api.get_error_string = cudaGetErrorString;
+}
+
+void fill_driver(CudaApi& api) {
+  find_driver_function(api.mem_get_granularity, "cuMemGetAllocationGranularity");
+  find_driver_function(api.mem_address_reserve, "cuMemAddressReserve");
+  find_driver_function(api.mem_address_free, "cuMemAddressFree");
+  find_driver_function(api.mem_create, "cuMemCreate");
+  find_driver_function(api.mem_release, "cuMemRelease");
+  find_driver_function(api.mem_map, "cuMemMap");
+  find_driver_function(api.mem_unmap, "cuMemUnmap");
+  find_driver_function(api.mem_set_access, "cuMemSetAccess");
+  find_driver_function(api.mem_get_access, "cuMemGetAccess");
+  find_driver_function(api.pointer_get_attribute, "cuPointerGetAttribute");
+}
+
+const CudaApi& real_api() {
+  static const CudaApi& api = *[] {
+    auto* made = new CudaApi;
+    fill_runtime(*made);
+    fill_driver(*made);
+    return made;
+  }();
+  return api;
+}
+
+std::atomic<const CudaApi*> replacement{nullptr};
+
+// Errors after which the context, and with it the device, is of no use to this process.
+bool is_fatal(cudaError_t status) {
+  switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorDevicesUnavailable:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+const CudaApi& cuda_api() {
+  const CudaApi* fake = replacement.load(std::memory_order_relaxed);
+  return fake ? *fake : real_api();
+}
+
+void replace_cuda_api(const CudaApi* api) { replacement.store(api, std::memory_order_relaxed); }
+
+void check_cuda(cudaError_t status, const char* call, int device) {
+  if (status == cudaSuccess) return;
+  const CudaApi& api = cuda_api();
+  static_cast<void>(api.get_last_error());
+  ErrorContext context;
+  if (device >= 0) context.device = concat("cuda:", device);
+  const ErrorCode code = status == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory
+                         : is_fatal(status)                  ? ErrorCode::device_lost
+                                                             : ErrorCode::cuda_error;
+  const std::string message =
+      concat(call, device >= 0 ? " on " : "", context.device.value_or(""),
+             " failed: ", api.get_error_string(status), " (", api.get_error_name(status), ", ",
+             static_cast<int>(status), ")");
+  throw Error(code, message, std::move(context));
+}
+
+void check_cuda(CUresult status, const char* call, int device) {
+  // The runtime numbers its errors as the driver does.
+  check_cuda(static_cast<cudaError_t>(status), call, device);
+}
+
+CurrentDevice::CurrentDevice(int ordinal) : ordinal_(ordinal) {
+  check_cuda(cuda_api().get_device(&previous_), "cudaGetDevice", ordinal);
+  if (previous_ != ordinal_) check_cuda(cuda_api().set_device(ordinal_), "cudaSetDevice", ordinal);
+}
+
+CurrentDevice::~CurrentDevice() {
+  if (previous_ != ordinal_) static_cast<void>(cuda_api().set_device(previous_));
+}
+
+}  // namespace weft

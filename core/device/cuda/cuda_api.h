@@ -1,0 +1,95 @@
+// Every call weft makes to CUDA, in one table, so that tests can put a fake in its place.
+//
+// Invariants
+//   1. Nothing in weft calls CUDA but through cuda_api() (kernels are launched through it too).
+//   2. Runtime calls are linked statically; driver calls are looked up through the runtime. Nothing
+//      needs a driver until the first call.
+//   3. check() leaves no error behind: a failed call does not show up in a later one.
+//
+// Thread safety: the table is read-only while devices are in use.
+#pragma once
+
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+
+#include "core/base/error.h"
+
+namespace weft {
+
+struct CudaApi {
+  // Runtime
+  decltype(&cudaGetDeviceCount) get_device_count = nullptr;
+  decltype(&cudaGetDevice) get_device = nullptr;
+  decltype(&cudaSetDevice) set_device = nullptr;
+  decltype(&cudaDeviceGetAttribute) device_get_attribute = nullptr;
+  cudaError_t (*get_device_name)(char* name, std::size_t size, int device) = nullptr;
+  cudaError_t (*malloc)(void** memory, std::size_t bytes) = nullptr;
+  cudaError_t (*free)(void* memory) = nullptr;
+  cudaError_t (*host_alloc)(void** memory, std::size_t bytes, unsigned flags) = nullptr;
+  cudaError_t (*free_host)(void* memory) = nullptr;
+  decltype(&cudaMemset) memset = nullptr;
+  decltype(&cudaMemcpyAsync) memcpy_async = nullptr;
+  decltype(&cudaDeviceSynchronize) device_synchronize = nullptr;
+  decltype(&cudaDeviceGetStreamPriorityRange) stream_priority_range = nullptr;
+  decltype(&cudaStreamCreateWithPriority) stream_create_with_priority = nullptr;
+  decltype(&cudaStreamDestroy) stream_destroy = nullptr;
+  decltype(&cudaStreamIsCapturing) stream_is_capturing = nullptr;
+  cudaError_t (*stream_wait_event)(cudaStream_t, cudaEvent_t, unsigned flags) = nullptr;
+  cudaError_t (*event_create_with_flags)(cudaEvent_t*, unsigned flags) = nullptr;
+  decltype(&cudaEventDestroy) event_destroy = nullptr;
+  cudaError_t (*event_record)(cudaEvent_t, cudaStream_t) = nullptr;
+  decltype(&cudaEventQuery) event_query = nullptr;
+  decltype(&cudaDeviceCanAccessPeer) device_can_access_peer = nullptr;
+  decltype(&cudaDeviceEnablePeerAccess) device_enable_peer_access = nullptr;
+  cudaError_t (*pointer_get_attributes)(cudaPointerAttributes*, const void*) = nullptr;
+  decltype(&cudaMemPoolGetAccess) mem_pool_get_access = nullptr;
+  cudaError_t (*func_get_attributes)(cudaFuncAttributes*, const void* function) = nullptr;
+  cudaError_t (*func_set_attribute)(const void* function, cudaFuncAttribute, int value) = nullptr;
+  cudaError_t (*occupancy)(int* blocks, const void* function, int threads,
+                           std::size_t shared_bytes) = nullptr;
+  cudaError_t (*launch_kernel)(const cudaLaunchConfig_t*, const void* function,
+                               void** parameters) = nullptr;
+  decltype(&cudaGetLastError) get_last_error = nullptr;
+  decltype(&cudaGetErrorName) get_error_name = nullptr;
+  decltype(&cudaGetErrorString) get_error_string = nullptr;
+
+  // Driver; null where the driver has none.
+  decltype(&cuMemGetAllocationGranularity) mem_get_granularity = nullptr;
+  decltype(&cuMemAddressReserve) mem_address_reserve = nullptr;
+  decltype(&cuMemAddressFree) mem_address_free = nullptr;
+  decltype(&cuMemCreate) mem_create = nullptr;
+  decltype(&cuMemRelease) mem_release = nullptr;
+  decltype(&cuMemMap) mem_map = nullptr;
+  decltype(&cuMemUnmap) mem_unmap = nullptr;
+  decltype(&cuMemSetAccess) mem_set_access = nullptr;
+  decltype(&cuMemGetAccess) mem_get_access = nullptr;
+  decltype(&cuPointerGetAttribute) pointer_get_attribute = nullptr;
+};
+
+const CudaApi& cuda_api();
+// Puts a table in place of the real one, or the real one back (null). For tests: no device may be
+// in use.
+void replace_cuda_api(const CudaApi* api);
+
+// Throws what `status` means, if it is an error: OutOfMemory, DeviceLost or CudaError, with the
+// call's name and CUDA's own words. `device` is the ordinal, or negative.
+void check_cuda(cudaError_t status, const char* call, int device = -1);
+// The same for the driver's calls.
+void check_cuda(CUresult status, const char* call, int device = -1);
+
+// Makes a device the calling thread's current one, and puts the one before back.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int ordinal);
+  ~CurrentDevice();
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int ordinal_;
+  int previous_ = -1;
+};
+
+}  // namespace weft

@@ -1,0 +1,68 @@
+// A CUDA device of this machine, behind the Device interface.
+//
+// Invariants
+//   1. Streams never wait for the default stream. Handles are CUDA's own (cudaStream_t,
+//   cudaEvent_t), so
+//      that a caller's stream is a Stream.
+//   2. Shared segments are mapped for every device that may access this one, those made before the
+//      access was enabled and those made after.
+//   3. The calling thread's current device is left as it was.
+//   4. Clean-up ignores errors: after one, the context is gone and its memory with it.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "core/device/cuda/cuda_api.h"
+#include "core/device/cuda/cuda_segment.h"
+#include "core/device/device.h"
+
+namespace weft {
+
+class CudaDevice final : public Device {
+ public:
+  explicit CudaDevice(int ordinal);
+
+  DeviceId id() const override { return {DeviceKind::cuda, DeviceOrdinal(ordinal_)}; }
+  std::string name() const override;
+
+  void* allocate(Bytes bytes) override;
+  void deallocate(void* memory) noexcept override;
+  void* allocate_shared(Bytes bytes) override;
+  void deallocate_shared(void* memory) noexcept override;
+  void* allocate_pinned(Bytes bytes) override;
+  void deallocate_pinned(void* memory) noexcept override;
+
+  Stream create_stream(StreamPriority priority) override;
+  void destroy_stream(Stream stream) noexcept override;
+  Event create_event() override;
+  void destroy_event(Event event) noexcept override;
+
+  void submit(Stream stream, const Work& work) override;
+  void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
+  void record(Event event, Stream stream) override;
+  void wait(Stream stream, Event event) override;
+  bool is_capturing(Stream stream) override;
+  bool query(Event event) override;
+  bool synchronize(Event event, Deadline deadline) override;
+
+  bool can_access(DeviceId peer) const override;
+  void enable_peer(DeviceId peer) override;
+  std::optional<std::string> access_problem(const void* memory, Bytes bytes) const override;
+  std::optional<DeviceId> owner_of(const void* memory) const override;
+
+ private:
+  // Lets another device touch this one's shared segments, now and later.
+  void grant(int accessor);
+  // The memory belongs to `owner`, a device that this one may access. May it be touched from here?
+  std::optional<std::string> peer_problem(const void* memory, int owner) const;
+
+  int ordinal_;
+  mutable std::mutex mutex_;               // guards what follows
+  std::map<void*, CudaSegment> segments_;  // by address
+  std::set<int> accessors_;                // devices that may access this one
+  std::set<int> peers_;                    // devices that this one may access
+};
+
+}  // namespace weft
