@@ -26,6 +26,11 @@ NB_MODULE(_weft, module) {
         return info;
       },
       "How this extension was built: cuda (bool), cuda_architectures, compiler.");
+  // Objects that outlive the interpreter (a global, a cycle through another library) are no fault
+  // of the user's: only the tests ask to be told.
+  nb::set_leak_warnings(false);
+  module.def("set_leak_warnings", &nb::set_leak_warnings, nb::arg("enabled"),
+             "Tests: whether objects that are left at exit are reported on stderr.");
   module.def(
       "cuda_device_count", [] { return device_count(DeviceKind::cuda); },
       "CUDA devices of this process; 0 without a driver. Never raises.");

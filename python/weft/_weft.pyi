@@ -461,6 +461,9 @@ def build_info() -> dict:
     How this extension was built: cuda (bool), cuda_architectures, compiler.
     """
 
+def set_leak_warnings(enabled: bool) -> None:
+    """Tests: whether objects that are left at exit are reported on stderr."""
+
 def cuda_device_count() -> int:
     """CUDA devices of this process; 0 without a driver. Never raises."""
 

@@ -212,7 +212,11 @@ TEST_CASE("64 ranks are proven in less than two seconds") {
   const auto flaw = verify_all_reduce(schedule, {4, 8, true});
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   CHECK_MESSAGE(!flaw.has_value(), flaw.value_or(""));
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  CHECK(took.count() < 30.0);
+#else
   CHECK(took.count() < 2.0);
+#endif
 }
 
 TEST_CASE("every broken ring is caught for 2 to 8 ranks, and the sentence names the place") {
