@@ -7,6 +7,14 @@
 namespace weft {
 namespace {
 
+[[noreturn]] void bad_name(std::string_view text) {
+  fail(ErrorCode::invalid_argument, "\"", text,
+       "\" names no device; a device is \"cpu\", \"sim:0\" to \"sim:", kMaxSimDevices - 1,
+       "\", or \"cuda:0\" and so on");
+}
+
+}  // namespace
+
 const char* kind_name(DeviceKind kind) {
   switch (kind) {
     case DeviceKind::cpu:
@@ -18,14 +26,6 @@ const char* kind_name(DeviceKind kind) {
   }
   return "?";
 }
-
-[[noreturn]] void bad_name(std::string_view text) {
-  fail(ErrorCode::invalid_argument, "\"", text,
-       "\" names no device; a device is \"cpu\", \"sim:0\" to \"sim:", kMaxSimDevices - 1,
-       "\", or \"cuda:0\" and so on");
-}
-
-}  // namespace
 
 std::string DeviceId::str() const {
   if (kind == DeviceKind::cpu) return "cpu";

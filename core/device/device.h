@@ -32,6 +32,8 @@ namespace weft {
 
 enum class DeviceKind : std::uint8_t { cpu, sim, cuda };
 
+const char* kind_name(DeviceKind kind);  // "cpu", "sim", "cuda"
+
 struct DeviceId {
   DeviceKind kind = DeviceKind::cpu;
   DeviceOrdinal ordinal{};

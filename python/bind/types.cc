@@ -18,18 +18,6 @@ nb::object dtype_equal(const DTypeObject& dtype, nb::handle other) {
   return nb::borrow(nb::handle(Py_NotImplemented));
 }
 
-const char* kind_name(const DeviceId& id) {
-  switch (id.kind) {
-    case DeviceKind::cpu:
-      return "cpu";
-    case DeviceKind::sim:
-      return "sim";
-    case DeviceKind::cuda:
-      return "cuda";
-  }
-  return "?";
-}
-
 nb::object device_equal(const DeviceId& id, nb::handle other) {
   if (nb::isinstance<DeviceId>(other)) return nb::bool_(nb::cast<DeviceId>(other) == id);
   if (nb::isinstance<nb::str>(other)) {
