@@ -68,7 +68,9 @@ void bind_device(nb::module_& module) {
           "__init__",
           [](DeviceId* self, nb::handle name) { new (self) DeviceId(parse_device(name)); },
           "name"_a, nb::sig("def __init__(self, name: Device | str) -> None"))
-      .def_prop_ro("kind", kind_name, "\"cpu\", \"sim\" or \"cuda\".")
+      .def_prop_ro(
+          "kind", [](const DeviceId& id) { return kind_name(id.kind); },
+          "\"cpu\", \"sim\" or \"cuda\".")
       .def_prop_ro(
           "index", [](const DeviceId& id) { return id.ordinal.value(); },
           "Which one of its kind, from 0.")
