@@ -25,6 +25,7 @@ void check_agreement(const Arrival& first, const Arrival& other, int rank) {
   if (first.op != other.op) differ("op", name(first.op), name(other.op));
   if (a.algorithm != b.algorithm) differ("algorithm", name(a.algorithm), name(b.algorithm));
   if (a.max_blocks != b.max_blocks) differ("max_blocks", a.max_blocks, b.max_blocks);
+  if (a.timeout_ns != b.timeout_ns) differ("timeout (ns)", a.timeout_ns, b.timeout_ns);
 }
 
 std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
@@ -62,12 +63,15 @@ std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric,
 
 std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric, Rank rank,
                                               const Tensor& input, const Tensor& output,
-                                              ReduceOp op, const CallOptions& options) {
+                                              ReduceOp op, const CallOptions& options,
+                                              const Interrupted& interrupted) {
   const Arrival arrival{&input, &output, op, &options};
   const std::int64_t timeout = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
-  return fabric.meet(
-      rank, "all_reduce", &arrival, Deadline::after_ns(timeout),
-      [&](const std::vector<const void*>& arrivals) { return launch_arrivals(fabric, arrivals); });
+  const auto launch = [&](const std::vector<const void*>& arrivals) {
+    return launch_arrivals(fabric, arrivals);
+  };
+  return fabric.meet({rank, "all_reduce", &arrival, Deadline::after_ns(timeout)}, launch,
+                     interrupted);
 }
 
 }  // namespace weft::collectives

@@ -11,10 +11,11 @@ std::shared_ptr<fabric::Operation> barrier(fabric::Fabric& fabric) {
 }
 
 std::shared_ptr<fabric::Operation> barrier(fabric::Fabric& fabric, Rank rank,
-                                           std::int64_t timeout_ns) {
+                                           std::int64_t timeout_ns,
+                                           const Interrupted& interrupted) {
   const std::int64_t timeout = timeout_ns > 0 ? timeout_ns : fabric.timeout_ns();
-  return fabric.meet(rank, "barrier", &rank, Deadline::after_ns(timeout),
-                     [&](const std::vector<const void*>&) { return barrier(fabric); });
+  const auto launch = [&](const std::vector<const void*>&) { return barrier(fabric); };
+  return fabric.meet({rank, "barrier", &rank, Deadline::after_ns(timeout)}, launch, interrupted);
 }
 
 }  // namespace weft::collectives

@@ -22,6 +22,9 @@
 
 namespace weft::collectives {
 
+using Interrupted = fabric::Fabric::Interrupted;
+inline constexpr auto kNeverInterrupted = [] { return false; };
+
 struct CallOptions {
   Algorithm algorithm = Algorithm::automatic;
   std::int32_t max_blocks = 0;        // 0: the executor's default
@@ -42,16 +45,19 @@ std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric,
                                               std::span<const Tensor> outputs, ReduceOp op,
                                               const CallOptions& options);
 // The same from one rank's own thread: blocks until all ranks called, then all get one operation.
+// `interrupted`, if it can say yes (Ctrl-C), is asked now and then while the rank waits.
 // Besides: CollectiveTimeout that names the ranks which did not come. Calls that differ between
 // ranks in anything but the tensors are InvalidArgument.
 std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric, Rank rank,
                                               const Tensor& input, const Tensor& output,
-                                              ReduceOp op, const CallOptions& options);
+                                              ReduceOp op, const CallOptions& options,
+                                              const Interrupted& interrupted = kNeverInterrupted);
 
 // Ends when everything launched before it has ended on every rank.
 std::shared_ptr<fabric::Operation> barrier(fabric::Fabric& fabric);
 std::shared_ptr<fabric::Operation> barrier(fabric::Fabric& fabric, Rank rank,
-                                           std::int64_t timeout_ns);
+                                           std::int64_t timeout_ns,
+                                           const Interrupted& interrupted = kNeverInterrupted);
 
 // Tests: the fault that the next operations meet. FaultPoint{} takes it back.
 void plan_fault(fabric::Fabric& fabric, const FaultPoint& fault);

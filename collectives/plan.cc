@@ -116,6 +116,11 @@ schedule::TilingLimits limits_of(const fabric::Fabric& fabric, DType dtype,
                                               : sim_limits();
 }
 
+FaultPoint planned_fault(fabric::Fabric& fabric) {
+  const std::scoped_lock lock(session(fabric).mutex);
+  return session(fabric).fault;
+}
+
 void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
                const Tensor& first, Plan& plan) {
   plan.collective = request.collective;
@@ -127,7 +132,7 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
                                       limits_of(fabric, plan.dtype, options));
   plan.limits.timeout_ns = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   plan.limits.abort_flag = fabric.abort_flag();
-  plan.fault = session(fabric).fault;
+  plan.fault = planned_fault(fabric);
   plan.schedule = &ring_schedule(plan.world);
 }
 

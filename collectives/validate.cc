@@ -7,6 +7,8 @@
 namespace weft::collectives {
 namespace {
 
+constexpr std::int64_t kLongestTimeoutNs = 1'000'000'000'000'000'000;
+
 [[noreturn]] void refuse(ErrorCode code, int rank, const std::string& message) {
   throw Error(code, message, {.rank = rank});
 }
@@ -128,8 +130,9 @@ void check_options(const fabric::Fabric& fabric, const Request& request,
     fail(ErrorCode::invalid_argument, request.name, ": max_blocks is 1 or more, not ",
          options.max_blocks);
   }
-  if (options.timeout_ns < 0) {
-    fail(ErrorCode::invalid_argument, request.name, ": timeout is greater than 0 seconds");
+  if (options.timeout_ns < 0 || options.timeout_ns > kLongestTimeoutNs) {
+    fail(ErrorCode::invalid_argument, request.name,
+         ": timeout is greater than 0 and at most 1e9 seconds");
   }
   const auto world = static_cast<std::size_t>(fabric.world().value());
   if (!options.streams.empty() && options.streams.size() != world) {

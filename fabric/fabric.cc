@@ -47,7 +47,7 @@ std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
 Fabric::Fabric(const FabricOptions& options)
     : backend_(options.devices.front()->id().kind),
       topology_(options.topology),
-      timeout_ns_(seconds_to_ns(options.timeout_seconds)),
+      timeout_ns_(std::max<std::int64_t>(1, seconds_to_ns(options.timeout_seconds))),
       first_epoch_(options.first_epoch),
       blocks_(options.blocks),
       rendezvous_(WorldSize(static_cast<std::int32_t>(options.devices.size()))),
@@ -157,6 +157,11 @@ void Fabric::check_usable() const {
   }
 }
 
+// Faults of operations that ended unseen come to light here. Under launch_mutex_.
+void Fabric::decide_ended() {
+  for (const auto& operation : operations_) operation->done();
+}
+
 std::shared_ptr<Operation> Fabric::idle_operation() {
   for (const auto& operation : operations_) {
     if (operation.use_count() == 1 && operation->done()) return operation;
@@ -169,11 +174,17 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
                                           std::span<const Stream> user_streams) {
   const std::int64_t enqueue_ns = now_ns();
   const std::scoped_lock lock(launch_mutex_);
+  decide_ended();
   check_usable();
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
-  prepare(*operation);
-  if (!user_streams.empty()) join_user_streams(*operation, user_streams);
+  try {
+    if (!user_streams.empty()) join_user_streams(*operation, user_streams);
+    prepare(*operation);
+  } catch (...) {
+    operation->drop_kept();
+    throw;
+  }
   ++next_id_;
   operation->commit();
   submit_all(*operation, user_streams);
@@ -199,26 +210,21 @@ void Fabric::submit_all(Operation& operation, std::span<const Stream> user_strea
       rank.device->record(operation.ended_[r], rank.stream);
       if (!user_streams.empty()) rank.device->wait(user_streams[r], operation.ended_[r]);
     } catch (const Error& cause) {
-      ErrorContext context = cause.context();
-      context.rank = static_cast<int>(r);
-      context.culprits = {static_cast<int>(r)};
-      const Error error(cause.code(), concat("launch on rank ", r, " failed: ", cause.message()),
-                        context);
+      const Error error = operation.blamed(cause, r);
       poison(error);
+      // What the ranks use must outlive them; they leave at once.
+      operation.wait_until(Deadline::after_ns(kIdleGrace));
       throw error;
     }
   }
 }
 
-std::shared_ptr<Operation> Fabric::meet(Rank rank, const char* what, const void* descriptor,
-                                        Deadline deadline, const Rendezvous::Launch& launch) {
-  check_usable();
-  try {
-    return rendezvous_.meet(rank, what, descriptor, deadline, launch);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::collective_timeout) poison(error);
-    throw;
-  }
+std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
+                                        const Rendezvous::Launch& launch,
+                                        const Interrupted& interrupted) {
+  const auto usable = [&] { check_usable(); };
+  const auto timed_out = [&](const Error& error) { poison_state(error); };
+  return rendezvous_.meet(arrival, {usable, timed_out, interrupted}, launch);
 }
 
 std::optional<Error> Fabric::fault_of(const Operation& operation) const {
@@ -230,12 +236,18 @@ std::optional<Error> Fabric::fault_of(const Operation& operation) const {
                             operation.info().timeout_ns);
 }
 
-void Fabric::poison(const Error& cause) {
-  raise_abort_flag();
+void Fabric::poison_state(const Error& cause) {
   const std::scoped_lock lock(state_mutex_);
   if (state_ != State::open) return;
+  std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
   state_ = State::poisoned;
   poison_cause_ = cause;
+}
+
+void Fabric::poison(const Error& cause) {
+  poison_state(cause);
+  // Ranks that wait for others would wait in vain.
+  rendezvous_.fail(cause);
 }
 
 void Fabric::raise_abort_flag() {
@@ -244,9 +256,7 @@ void Fabric::raise_abort_flag() {
 }
 
 void Fabric::abort(const std::string& reason) {
-  const Error cause(ErrorCode::collective_aborted, reason);
-  poison(cause);
-  rendezvous_.fail(cause);
+  poison(Error(ErrorCode::collective_aborted, reason));
 }
 
 bool Fabric::drain(Deadline deadline) {
@@ -255,13 +265,13 @@ bool Fabric::drain(Deadline deadline) {
 }
 
 void Fabric::recover() {
+  const std::scoped_lock lock(launch_mutex_);
+  decide_ended();
   {
-    const std::scoped_lock lock(state_mutex_);
+    const std::scoped_lock state_lock(state_mutex_);
     if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
     if (state_ == State::open) return;
   }
-  rendezvous_.fail(Error(ErrorCode::collective_aborted, "the fabric is being recovered"));
-  const std::scoped_lock lock(launch_mutex_);
   if (!drain(Deadline::after_ns(kIdleGrace))) {
     fail(ErrorCode::collective_timeout, "recover(): a stream did not become idle in ",
          kIdleGrace / 1'000'000'000, " s");
@@ -287,10 +297,13 @@ void Fabric::close() {
     idle = drain(Deadline::after_ns(kIdleGrace));
   }
   watchdog_.stop();  // before state_mutex_, which its thread may be waiting for
-  const std::scoped_lock state_lock(state_mutex_);
-  state_ = State::closed;
-  // A stream that never becomes idle may still use the memory: then it is not given back.
-  if (idle) release();
+  {
+    const std::scoped_lock state_lock(state_mutex_);
+    state_ = State::closed;
+    // A stream that never becomes idle may still use the memory: then it is not given back.
+    if (idle) release();
+  }
+  rendezvous_.fail(Error(ErrorCode::fabric_closed, "the fabric was closed meanwhile"));
 }
 
 bool Fabric::closed() const {

@@ -74,8 +74,10 @@ class Fabric {
                                     std::span<const Stream> user_streams = {});
   // Blocks until all ranks came, then the last one calls `launch` for all. See rendezvous.h. A
   // timeout poisons the fabric.
-  std::shared_ptr<Operation> meet(Rank rank, const char* what, const void* descriptor,
-                                  Deadline deadline, const Rendezvous::Launch& launch);
+  // `interrupted` is asked now and then by ranks that wait: true ends the round.
+  using Interrupted = FunctionRef<bool()>;
+  std::shared_ptr<Operation> meet(const Rendezvous::Arrival& arrival,
+                                  const Rendezvous::Launch& launch, const Interrupted& interrupted);
 
   // For an operation that its caller does not wait for: see watchdog.h.
   void watch(std::shared_ptr<Operation> operation) { watchdog_.watch(std::move(operation)); }
@@ -113,11 +115,13 @@ class Fabric {
   void enable_peers();
   void release() noexcept;
   void reset_signals();
+  void decide_ended();
   std::shared_ptr<Operation> idle_operation();
   void submit_all(Operation& operation, std::span<const Stream> user_streams);
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
   std::optional<Error> fault_of(const Operation& operation) const;
-  void poison(const Error& cause);
+  void poison(const Error& cause);        // and end the open rendezvous
+  void poison_state(const Error& cause);  // the rest of it
   void raise_abort_flag();
   bool drain(Deadline deadline);
 

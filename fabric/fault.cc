@@ -1,6 +1,7 @@
 #include "fabric/fault.h"
 
 #include <algorithm>
+#include <atomic>
 
 namespace weft::fabric {
 namespace {
@@ -8,6 +9,12 @@ namespace {
 bool waited(const FaultRecord& record) {
   return (record.outcome == Outcome::timeout || record.outcome == Outcome::aborted) &&
          record.peer >= 0;
+}
+
+// A record may be written while it is read, by a later operation of its rank.
+Outcome outcome_of(const FaultRecord& record) {
+  // sync(fault): acquire - sees the whole record; pairs with release in Waiter::give_up
+  return std::atomic_ref(const_cast<Outcome&>(record.outcome)).load(std::memory_order_acquire);
 }
 
 bool less_advanced(const FaultRecord& a, const FaultRecord& b) {
@@ -22,7 +29,7 @@ std::vector<FaultRecord> by_rank(std::span<const FaultRecord> records, WorldSize
     FaultRecord& best = result[static_cast<std::size_t>(r)];
     for (std::int32_t b = 0; b < blocks; ++b) {
       const FaultRecord& record = records[static_cast<std::size_t>(r * blocks + b)];
-      if (record.outcome == Outcome::ok || record.operation > id) continue;
+      if (outcome_of(record) == Outcome::ok || record.operation > id) continue;
       const bool better = best.outcome == Outcome::ok || (waited(record) && !waited(best)) ||
                           (waited(record) == waited(best) && less_advanced(record, best));
       if (better) best = record;
@@ -82,6 +89,7 @@ std::optional<Error> error_from_records(std::span<const FaultRecord> records, Wo
         {.rank = left->rank, .step = left->step});
   }
   ErrorContext context{.rank = late->rank, .step = late->step, .culprits = find_culprits(ranks)};
+  if (context.culprits.empty()) context.culprits = {late->rank};  // it waited for nobody else
   const std::string culprits = list_of(context.culprits);
   return Error(ErrorCode::collective_timeout,
                concat(kind, " #", id, ": ", culprits, " did not do their part within ",

@@ -9,6 +9,8 @@
 namespace weft::fabric {
 namespace {
 
+constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to leave after an error
+
 template <std::size_t kSize>
 void copy_text(char (&to)[kSize], const char* from) {
   std::strncpy(to, from, kSize - 1);
@@ -20,6 +22,7 @@ Operation::Operation(Fabric& fabric) : fabric_(fabric) {
   const auto world = static_cast<std::size_t>(fabric.world().value());
   works_.resize(world);
   kept_.reserve(2 * world);
+  dropped_.reserve(2 * world);
   for (std::size_t r = 0; r < world; ++r) {
     devices_.push_back(&fabric.device(Rank(static_cast<int>(r))));
     ended_.push_back(devices_.back()->create_event());
@@ -43,6 +46,8 @@ void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
   std::fill(works_.begin(), works_.end(), Work{});
 }
 
+void Operation::drop_kept() { kept_.clear(); }
+
 void Operation::commit() {
   const std::scoped_lock lock(decide_mutex_);
   launch_ns_ = now_ns();
@@ -50,37 +55,39 @@ void Operation::commit() {
   decided_.store(false, std::memory_order_relaxed);
 }
 
-// Runs `ended` (may throw a device's error) and decides if it says yes.
-template <class Wait>
-bool Operation::look(const Wait& ended) {
+Error Operation::blamed(const Error& error, std::size_t rank) const {
+  ErrorContext context = error.context();
+  context.rank = static_cast<int>(rank);
+  context.culprits = {static_cast<int>(rank)};
+  return Error(error.code(), concat("rank ", rank, ": ", error.message()), std::move(context));
+}
+
+// Decides once ended(rank) is true of every rank. A device's error makes the other ranks leave, and
+// they are waited for: what they use lives until then.
+template <class Ended>
+bool Operation::look(const Ended& ended) {
   // sync(decided): acquire - sees error_ and all results; pairs with release in decide
   if (decided_.load(std::memory_order_acquire)) return true;
   std::optional<Error> device_error;
-  try {
-    if (!ended()) return false;
-  } catch (const Error& error) {
-    device_error = error;
+  for (std::size_t r = 0; r < ended_.size(); ++r) {
+    try {
+      if (!device_error && !ended(r)) return false;
+      if (device_error) devices_[r]->synchronize(ended_[r], Deadline::after_ns(kLeaveGrace));
+    } catch (const Error& error) {
+      if (!device_error) device_error = blamed(error, r);
+      fabric_.raise_abort_flag();
+    }
   }
   decide(std::move(device_error));
   return true;
 }
 
 bool Operation::wait_until(Deadline deadline) {
-  return look([&] {
-    for (std::size_t r = 0; r < ended_.size(); ++r) {
-      if (!devices_[r]->synchronize(ended_[r], deadline)) return false;
-    }
-    return true;
-  });
+  return look([&](std::size_t r) { return devices_[r]->synchronize(ended_[r], deadline); });
 }
 
 bool Operation::done() {
-  return look([&] {
-    for (std::size_t r = 0; r < ended_.size(); ++r) {
-      if (!devices_[r]->query(ended_[r])) return false;
-    }
-    return true;
-  });
+  return look([&](std::size_t r) { return devices_[r]->query(ended_[r]); });
 }
 
 std::optional<Error> Operation::error() {
@@ -90,7 +97,7 @@ std::optional<Error> Operation::error() {
 }
 
 void Operation::decide(std::optional<Error> device_error) {
-  const std::scoped_lock lock(decide_mutex_);
+  std::unique_lock lock(decide_mutex_);
   if (decided_.load(std::memory_order_relaxed)) return;
   const std::int64_t end_ns = now_ns();
   error_ = device_error ? std::move(device_error) : fabric_.fault_of(*this);
@@ -111,9 +118,13 @@ void Operation::decide(std::optional<Error> device_error) {
       if (info_.add_link_bytes) info_.add_link_bytes(params_.data(), link_bytes);
     });
   }
-  kept_.clear();
+  dropped_.swap(kept_);
   // sync(decided): release - publishes error_ and all results; pairs with acquire in look
   decided_.store(true, std::memory_order_release);
+  lock.unlock();
+  // Without the lock: a foreign deleter may take locks of its own, the GIL among them. Nobody else
+  // comes here, and the operation is not used again while its caller holds it.
+  dropped_.clear();
 }
 
 void Operation::record_events(bool failed, int culprit, std::int64_t end_ns) {

@@ -81,8 +81,10 @@ class Operation {
   friend class Fabric;
   void begin(std::uint64_t id, std::int64_t enqueue_ns);  // before prepare
   void commit();                                          // right before the works are submitted
-  template <class Wait>
-  bool look(const Wait& ended);
+  void drop_kept();                                       // after a refusal
+  template <class Ended>
+  bool look(const Ended& ended);
+  Error blamed(const Error& error, std::size_t rank) const;
   void decide(std::optional<Error> device_error);
   void record_events(bool failed, int culprit, std::int64_t end_ns);
 
@@ -95,6 +97,7 @@ class Operation {
   std::vector<Event> ended_;   // one a rank
   std::vector<Event> joined_;  // one a rank, made when user streams are first given
   std::vector<std::shared_ptr<Storage>> kept_;
+  std::vector<std::shared_ptr<Storage>> dropped_;  // kept_ after the decision, to be let go of
   std::int64_t enqueue_ns_ = 0;
   std::int64_t launch_ns_ = 0;
 

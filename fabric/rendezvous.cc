@@ -1,8 +1,18 @@
 #include "fabric/rendezvous.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace weft::fabric {
+namespace {
+
+constexpr std::int64_t kInterruptInterval = 50'000'000;  // ns between two looks for Ctrl-C
+
+std::chrono::steady_clock::time_point time_of(Deadline deadline) {
+  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.at_ns()));
+}
+
+}  // namespace
 
 std::vector<int> Rendezvous::missing() const {
   std::vector<int> ranks;
@@ -22,53 +32,106 @@ void Rendezvous::finish(std::shared_ptr<Operation> operation, std::optional<Erro
   changed_.notify_all();
 }
 
-std::shared_ptr<Operation> Rendezvous::meet(Rank rank, const char* what, const void* descriptor,
-                                            Deadline deadline, const Launch& launch) {
-  std::unique_lock lock(mutex_);
-  const void*& place = descriptors_[static_cast<std::size_t>(rank.value())];
-  if (place) {
-    throw Error(ErrorCode::invalid_argument,
-                concat(what, ": rank ", rank, " is already waiting in another call"),
-                {.rank = rank.value()});
-  }
-  place = descriptor;
-  ++arrived_;
+std::shared_ptr<Operation> Rendezvous::meet(const Arrival& arrival, const Hooks& hooks,
+                                            const Launch& launch) {
+  Lock lock(mutex_);
+  wait_for_launch(lock, arrival);
+  hooks.check_usable();
+  enter(arrival);
   const std::shared_ptr<Round> round = round_;
   if (arrived_ == static_cast<int>(descriptors_.size())) {
-    launch_round(launch);
+    launch_round(lock, launch);
   } else {
-    wait_for_others(lock, *round, what, deadline);
+    wait_for_others(lock, *round, arrival, hooks);
   }
   if (round->error) throw *round->error;
   return round->operation;
 }
 
-void Rendezvous::launch_round(const Launch& launch) {
-  try {
-    finish(launch(descriptors_), std::nullopt);
-  } catch (const Error& error) {
-    finish(nullptr, error);
-  } catch (const std::exception& error) {
-    finish(nullptr, Error(ErrorCode::internal, error.what()));
-  }
+// The round before this one may still be in its launch.
+void Rendezvous::wait_for_launch(Lock& lock, const Arrival& arrival) {
+  if (changed_.wait_until(lock, time_of(arrival.deadline), [&] { return !launching_; })) return;
+  throw Error(ErrorCode::collective_timeout,
+              concat(arrival.what, ": the operation before it has not been launched in time"),
+              {.rank = arrival.rank.value()});
 }
 
-void Rendezvous::wait_for_others(std::unique_lock<std::mutex>& lock, const Round& round,
-                                 const char* what, Deadline deadline) {
-  const auto at = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.at_ns()));
-  if (changed_.wait_until(lock, at, [&] { return round.finished; })) return;
+void Rendezvous::enter(const Arrival& arrival) {
+  const auto index = static_cast<std::size_t>(arrival.rank.value());
+  if (descriptors_[index]) {
+    throw Error(
+        ErrorCode::invalid_argument,
+        concat(arrival.what, ": rank ", arrival.rank, " is already waiting in another call"),
+        {.rank = arrival.rank.value()});
+  }
+  descriptors_[index] = arrival.descriptor;
+  whats_[index] = arrival.what;
+  ++arrived_;
+}
+
+std::optional<Error> Rendezvous::disagreement() const {
+  for (std::size_t r = 1; r < whats_.size(); ++r) {
+    if (std::string_view(whats_[r]) == whats_[0]) continue;
+    return Error(ErrorCode::invalid_argument,
+                 concat("rank ", r, " calls ", whats_[r], ", rank 0 calls ", whats_[0]),
+                 {.rank = static_cast<int>(r)});
+  }
+  return std::nullopt;
+}
+
+void Rendezvous::launch_round(Lock& lock, const Launch& launch) {
+  std::optional<Error> error = disagreement();
+  std::shared_ptr<Operation> operation;
+  if (!error) {
+    launching_ = true;
+    lock.unlock();
+    try {
+      operation = launch(descriptors_);
+    } catch (const Error& caught) {
+      error = caught;
+    } catch (const std::exception& caught) {
+      error = Error(ErrorCode::internal, caught.what());
+    }
+    lock.lock();
+    launching_ = false;
+  }
+  finish(std::move(operation), std::move(error));
+}
+
+void Rendezvous::wait_for_others(Lock& lock, const Round& round, const Arrival& arrival,
+                                 const Hooks& hooks) {
+  const auto over = [&] { return round.finished; };
+  while (true) {
+    const Deadline slice =
+        Deadline::after_ns(std::min(kInterruptInterval, arrival.deadline.left_ns()));
+    if (changed_.wait_until(lock, time_of(slice), over)) return;
+    lock.unlock();
+    const bool interrupted = hooks.interrupted();
+    lock.lock();
+    if (round.finished) return;
+    // Once the last rank launches, it ends the round, and soon.
+    if (launching_) continue;
+    if (interrupted) {
+      return finish(nullptr, Error(ErrorCode::collective_aborted,
+                                   concat(arrival.what, ": rank ", arrival.rank,
+                                          " was interrupted while waiting for the others")));
+    }
+    if (arrival.deadline.passed()) break;
+  }
   std::vector<int> absent = missing();
   std::string list;
   for (const int r : absent) list += concat(list.empty() ? "" : ", ", r);
-  finish(nullptr,
-         Error(ErrorCode::collective_timeout,
-               concat(what, ": rank(s) ", list, " did not arrive in time; nothing was launched"),
-               {.culprits = std::move(absent)}));
+  const Error error(
+      ErrorCode::collective_timeout,
+      concat(arrival.what, ": rank(s) ", list, " did not arrive in time; nothing was launched"),
+      {.culprits = std::move(absent)});
+  hooks.timed_out(error);
+  finish(nullptr, error);
 }
 
 void Rendezvous::fail(const Error& error) {
   const std::scoped_lock lock(mutex_);
-  if (arrived_ > 0) finish(nullptr, error);
+  if (arrived_ > 0 && !launching_) finish(nullptr, error);
 }
 
 }  // namespace weft::fabric

@@ -28,14 +28,31 @@ class Operation;
 
 class Rendezvous {
  public:
-  // Called with every rank's descriptor, in rank order.
+  // Called with every rank's descriptor, in rank order, and no lock held.
   using Launch = FunctionRef<std::shared_ptr<Operation>(const std::vector<const void*>&)>;
 
-  explicit Rendezvous(WorldSize world) : descriptors_(static_cast<std::size_t>(world.value())) {}
+  // What one rank brings.
+  struct Arrival {
+    Rank rank{};
+    const char* what = "";             // the operation's name; a literal
+    const void* descriptor = nullptr;  // not null; must live until meet() returns
+    Deadline deadline = Deadline::never();
+  };
 
-  // Blocks until all ranks came or the deadline passed. `descriptor` must live until it returns.
-  std::shared_ptr<Operation> meet(Rank rank, const char* what, const void* descriptor,
-                                  Deadline deadline, const Launch& launch);
+  // What a meeting asks of its owner. All are called from the meeting thread; `check_usable` and
+  // `timed_out` with the lock held, so they must not come back here.
+  struct Hooks {
+    FunctionRef<void()> check_usable;           // throws where no rank may wait
+    FunctionRef<void(const Error&)> timed_out;  // before any rank hears of it
+    FunctionRef<bool()> interrupted;            // asked now and then, without the lock
+  };
+
+  explicit Rendezvous(WorldSize world)
+      : descriptors_(static_cast<std::size_t>(world.value())),
+        whats_(static_cast<std::size_t>(world.value())) {}
+
+  // Blocks until all ranks came or the deadline passed.
+  std::shared_ptr<Operation> meet(const Arrival& arrival, const Hooks& hooks, const Launch& launch);
   // Ends the current round, if one is open, with that error.
   void fail(const Error& error);
 
@@ -45,17 +62,23 @@ class Rendezvous {
     std::shared_ptr<Operation> operation;
     std::optional<Error> error;
   };
+  using Lock = std::unique_lock<std::mutex>;
+
   // All of these with mutex_ held.
   std::vector<int> missing() const;
-  void launch_round(const Launch& launch);
-  void wait_for_others(std::unique_lock<std::mutex>& lock, const Round& round, const char* what,
-                       Deadline deadline);
+  void wait_for_launch(Lock& lock, const Arrival& arrival);
+  void enter(const Arrival& arrival);
+  void launch_round(Lock& lock, const Launch& launch);
+  void wait_for_others(Lock& lock, const Round& round, const Arrival& arrival, const Hooks& hooks);
+  std::optional<Error> disagreement() const;
   void finish(std::shared_ptr<Operation> operation, std::optional<Error> error);
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<const void*> descriptors_;  // of the open round; null: not there yet
+  std::vector<const char*> whats_;
   int arrived_ = 0;
+  bool launching_ = false;  // the last rank launches, without the lock; nobody enters meanwhile
   std::shared_ptr<Round> round_ = std::make_shared<Round>();
 };
 

@@ -29,15 +29,16 @@ bool Waiter::aborted() const {
 }
 
 void Waiter::give_up(Outcome outcome, const Goal& goal, std::uint32_t seen) {
-  if (record_->outcome != Outcome::ok) return;
-  *record_ = FaultRecord{outcome,
-                         goal.awaited,
-                         self_.value(),
-                         goal.step.value(),
-                         goal.peer.value(),
-                         goal.count,
-                         seen - goal.base.value(),
-                         limits_.operation};
+  if (left()) return;
+  record_->awaited = goal.awaited;
+  record_->rank = self_.value();
+  record_->step = goal.step.value();
+  record_->peer = goal.peer.value();
+  record_->expected = goal.count;
+  record_->seen = seen - goal.base.value();
+  record_->operation = limits_.operation;
+  // sync(fault): release - publishes the record; pairs with acquire in outcome_of
+  std::atomic_ref(record_->outcome).store(outcome, std::memory_order_release);
 }
 
 bool Waiter::wait(std::uint32_t& word, const Goal& goal) {

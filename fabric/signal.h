@@ -90,6 +90,8 @@ class Waiter {
   // True once the word has reached base + count, and then all that was published with it is
   // visible. False at the deadline or when the abort flag is up.
   bool wait(std::uint32_t& word, const Goal& goal);
+  // Has this rank left, in this operation or an earlier one? Then it takes no part until recover().
+  bool left() const { return record_->outcome != Outcome::ok; }
   // Looks at the abort flag where no wait is due. False: leave.
   bool may_go_on(Step step);
   // Leaves without a wait: the record says where.

@@ -16,9 +16,9 @@ constexpr std::chrono::milliseconds kLongestSleep{20};
 
 void Watchdog::watch(std::shared_ptr<Operation> operation) {
   const std::scoped_lock lock(mutex_);
+  if (stopping_) return;
   watched_.push_back(std::move(operation));
   if (!thread_.joinable()) {
-    stopping_ = false;
     thread_ = std::thread([this] { run(); });
   }
   changed_.notify_one();

@@ -27,7 +27,7 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
 
   void watch(std::shared_ptr<Operation> operation);
-  // Lets go of everything and joins the thread. watch() starts it again.
+  // Lets go of everything and joins the thread, for good: a later watch() does nothing.
   void stop();
 
  private:

@@ -57,6 +57,7 @@ class FaultLatch {
     record->peer = peer;
     record->expected = expected;
     record->seen = seen;
+    __threadfence_system();
     record->outcome = outcome;
     __threadfence_system();
   }
@@ -138,7 +139,8 @@ class LaneWait {
 // leaves, and whoever waits for the relayed word sees to that.
 __device__ inline void relay(const std::uint32_t* word, std::uint32_t base, std::uint32_t last,
                              std::uint32_t* shared_word, const FaultLatch& latch) {
-  for (std::uint32_t passed = 0; passed != last && !latch.left();) {
+  // The count may run past `last`: the peer may have begun the next operation.
+  for (std::uint32_t passed = 0; !Epoch(passed).reached(Epoch(last)) && !latch.left();) {
     if (ptx::ld_relaxed_sys(word) - base == passed) continue;
     // sync(cuda-lane): acquire - of the memory behind the count; pairs with release in publish()
     passed = ptx::ld_acquire_sys(word) - base;

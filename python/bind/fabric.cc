@@ -46,8 +46,9 @@ std::int64_t timeout_ns(double seconds) {
   return std::max<std::int64_t>(1, seconds_to_ns(seconds));
 }
 
-void wait(const OperationHandle& handle, std::optional<double> timeout) {
-  const Deadline deadline = timeout ? Deadline::after_ns(timeout_ns(*timeout)) : Deadline::never();
+// Waits at most `limit_ns`; 0: for as long as it takes.
+void wait_ns(const OperationHandle& handle, std::int64_t limit_ns) {
+  const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
   while (true) {
     bool ended;
     {
@@ -63,10 +64,33 @@ void wait(const OperationHandle& handle, std::optional<double> timeout) {
     }
     if (deadline.passed()) {
       fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
-           handle.operation->id(), " has not ended after ", *timeout, " s of waiting");
+           handle.operation->id(), " has not ended after ", static_cast<double>(limit_ns) * 1e-9,
+           " s of waiting");
     }
   }
   if (const auto error = handle.operation->error()) throw *error;
+}
+
+void wait(const OperationHandle& handle, std::optional<double> timeout) {
+  wait_ns(handle, timeout ? timeout_ns(*timeout) : 0);
+}
+
+// Calls f(interrupted) without the GIL; a rank that waits in it looks for Ctrl-C now and then.
+template <class F>
+auto interruptible(const F& f) {
+  bool signalled = false;
+  const auto interrupted = [&] {
+    const nb::gil_scoped_acquire acquired;
+    signalled = signalled || PyErr_CheckSignals() != 0;
+    return signalled;
+  };
+  try {
+    const nb::gil_scoped_release released;
+    return f(interrupted);
+  } catch (const Error&) {
+    if (!signalled) throw;
+  }
+  throw nb::python_error();
 }
 
 nb::dict info_of(const OperationHandle& handle) {
@@ -94,6 +118,16 @@ topology::Topology default_topology(const std::vector<DeviceId>& devices) {
   return topology::preset(config().sim_topology, static_cast<int>(distinct.size()));
 }
 
+// Closing waits for what is in flight, and that may need the GIL (a foreign tensor's deleter). Only
+// Python objects hold the result, so its last reference goes with the GIL held.
+std::shared_ptr<Fabric> without_gil_at_the_end(std::shared_ptr<Fabric> fabric) {
+  Fabric* pointer = fabric.get();
+  return {pointer, [fabric = std::move(fabric)](Fabric*) mutable {
+            const nb::gil_scoped_release released;
+            fabric.reset();
+          }};
+}
+
 std::shared_ptr<Fabric> open(const std::vector<std::string>& names, double timeout,
                              const topology::Topology* topology, std::int64_t scratch,
                              std::uint32_t first_epoch) {
@@ -108,7 +142,7 @@ std::shared_ptr<Fabric> open(const std::vector<std::string>& names, double timeo
   options.timeout_seconds = timeout;
   options.scratch = Bytes(scratch);
   options.first_epoch = first_epoch;
-  return collectives::open(std::move(options));
+  return without_gil_at_the_end(collectives::open(std::move(options)));
 }
 
 std::vector<std::string> device_names(const Fabric& fabric) {
@@ -182,7 +216,7 @@ OperationHandle rank_all_reduce(const std::shared_ptr<Fabric>& fabric, int rank,
                                 int max_blocks, double timeout,
                                 std::optional<std::int64_t> stream_handle) {
   std::vector<Stream> streams;
-  if (fabric->backend() == DeviceKind::cuda) {
+  if (stream_handle || fabric->backend() == DeviceKind::cuda) {
     const auto handle = static_cast<std::intptr_t>(stream_handle.value_or(0));
     streams.push_back({reinterpret_cast<void*>(handle)});
   }
@@ -191,8 +225,10 @@ OperationHandle rank_all_reduce(const std::shared_ptr<Fabric>& fabric, int rank,
   const std::int64_t consumer = consumer_stream(streams, 0);
   const Tensor input = import_tensor(tensor, consumer);
   const Tensor output = out.is_none() ? input : import_tensor(out, consumer);
-  const nb::gil_scoped_release released;
-  return {fabric, collectives::all_reduce(*fabric, Rank(rank), input, output, reduce, options)};
+  return {fabric, interruptible([&](const collectives::Interrupted& interrupted) {
+            return collectives::all_reduce(*fabric, Rank(rank), input, output, reduce, options,
+                                           interrupted);
+          })};
 }
 
 void plan_fault(Fabric& fabric, int rank, int step, const std::string& action, double delay) {
@@ -252,7 +288,11 @@ void bind_operation(nb::module_& module) {
           nb::call_guard<nb::gil_scoped_release>())
       .def("exception",
            [](const OperationHandle& h) -> nb::object {
-             const auto error = h.operation->error();
+             std::optional<Error> error;
+             {
+               const nb::gil_scoped_release released;
+               error = h.operation->error();
+             }
              return error ? exception_of(*error) : nb::none();
            })
       .def(
@@ -274,7 +314,7 @@ void bind_fabric(nb::module_& module) {
       .def_prop_ro("backend",
                    [](const Fabric& f) { return f.backend() == DeviceKind::cuda ? "cuda" : "sim"; })
       .def_prop_ro("topology", [](const Fabric& f) { return f.topology(); })
-      .def_prop_ro("closed", &Fabric::closed)
+      .def_prop_ro("closed", &Fabric::closed, Released())
       .def("peer_access", peer_access)
       .def("all_reduce", all_reduce, nb::arg("tensors"), nb::arg("out").none(), nb::arg("op"),
            nb::arg("algorithm"), nb::arg("max_blocks"), nb::arg("timeout"),
@@ -291,19 +331,18 @@ void bind_fabric(nb::module_& module) {
               const nb::gil_scoped_release released;
               handle.operation = collectives::barrier(*f);
             }
-            wait(handle, static_cast<double>(ns ? ns : f->timeout_ns()) * 1e-9);
+            wait_ns(handle, ns ? ns : f->timeout_ns());
           },
           nb::arg("timeout"))
       .def(
           "rank_barrier",
           [](const std::shared_ptr<Fabric>& f, int rank, double timeout) {
-            OperationHandle handle{f, nullptr};
             const std::int64_t ns = timeout_ns(timeout);
-            {
-              const nb::gil_scoped_release released;
-              handle.operation = collectives::barrier(*f, Rank(rank), ns);
-            }
-            wait(handle, static_cast<double>(ns ? ns : f->timeout_ns()) * 1e-9);
+            const OperationHandle handle{
+                f, interruptible([&](const collectives::Interrupted& interrupted) {
+                  return collectives::barrier(*f, Rank(rank), ns, interrupted);
+                })};
+            wait_ns(handle, ns ? ns : f->timeout_ns());
           },
           nb::arg("rank"), nb::arg("timeout"))
       .def("plan_fault", plan_fault, nb::arg("rank"), nb::arg("step"), nb::arg("action"),

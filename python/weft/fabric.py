@@ -278,7 +278,7 @@ class Fabric:
     def close(self) -> None:
         """Give everything back. Later calls raise FabricClosed; closing twice is allowed."""
         self._native.close()
-        self._in_flight.settle()
+        self._in_flight.settle(1.0)  # all have ended, unless a device is lost
 
     def __enter__(self) -> Fabric:
         return self

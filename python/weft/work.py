@@ -71,17 +71,26 @@ class InFlight:
 
     def hold(self, operation: _weft.Operation, tensors: object) -> None:
         """Keep `tensors` until `operation` has ended; let go of those that have."""
+        ended = []
         with self._lock:
             while self._held and self._held[0][0].done():
-                self._held.popleft()
+                ended.append(self._held.popleft())
             self._held.append((operation, tensors))
+        del ended  # without the lock: what is let go of may call back
 
-    def settle(self) -> None:
-        """Wait for every operation that is held, whatever it ends with, and let go of it."""
+    def settle(self, timeout: float | None = None) -> None:
+        """Wait for every operation that is held, whatever it ends with, and let go of it.
+
+        timeout: seconds for each; None: until it has ended.
+        """
         with self._lock:
             held, self._held = self._held, deque()
         for operation, _ in held:
             try:
-                operation.wait(None)
+                operation.wait(timeout)
             except _weft.Error:
                 continue  # its own caller gets it
+
+    def __del__(self) -> None:
+        # Who drops a fabric without closing it drops its tensors with it: not before they are free.
+        self.settle()

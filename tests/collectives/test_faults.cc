@@ -147,6 +147,47 @@ TEST_CASE("a late rank is named, and 100 collectives work after recover()") {
   }
 }
 
+TEST_CASE("a fault that nobody has seen is found by the next call, and by recover()") {
+  for (const bool recovers : {true, false}) {
+    const auto fabric = open_sim(3);
+    Vectors vectors(3, 5000, 1);
+    collectives::plan_fault(*fabric, {FaultPoint::Action::stop, 1, 0, 0});
+    collectives::CallOptions options;
+    options.timeout_ns = seconds_to_ns(kTimeout);
+    collectives::all_reduce(*fabric, vectors.tensors, vectors.tensors, ReduceOp::sum, options);
+    collectives::plan_fault(*fabric, {});
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    Vectors again(3, 5000, 2);
+    if (recovers) {
+      fabric->recover();
+      CHECK_FALSE(sum_in_place(*fabric, again));
+      CHECK(again.wrong() == 0);
+    } else {
+      CHECK_THROWS_AS(sum_in_place(*fabric, again), Error);
+      fabric->recover();
+    }
+  }
+}
+
+TEST_CASE("a rank that stopped takes no part in the next operation") {
+  const auto fabric = open_sim(2);
+  for (int step = 0; step < 2; ++step) {
+    Vectors first(2, 5000, 1);
+    Vectors second(2, 5000, 2);
+    collectives::CallOptions options;
+    options.timeout_ns = seconds_to_ns(kTimeout);
+    collectives::plan_fault(*fabric, {FaultPoint::Action::stop, 1, step, 0});
+    const auto operation =
+        collectives::all_reduce(*fabric, first.tensors, first.tensors, ReduceOp::sum, options);
+    collectives::plan_fault(*fabric, {});
+    collectives::all_reduce(*fabric, second.tensors, second.tensors, ReduceOp::sum, options);
+    REQUIRE(operation->wait_until(soon()));
+    REQUIRE(operation->error());
+    CHECK(operation->error()->context().culprits == std::vector<int>{1});
+    fabric->recover();
+  }
+}
+
 TEST_CASE("abort from another thread ends every rank") {
   const auto fabric = open_sim(4);
   double worst = 0;

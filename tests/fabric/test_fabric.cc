@@ -5,8 +5,10 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <functional>
 #include <thread>
 
+#include "core/device/fault/fault_device.h"
 #include "core/device/sim/sim_device.h"
 #include "core/device/sim/sim_memory.h"
 #include "fabric/fabric.h"
@@ -109,18 +111,27 @@ TEST_CASE("abort poisons until recover, and says why") {
   CHECK(fabric->launch([](Operation&) {})->wait_until(Deadline::after_ns(5'000'000'000)));
 }
 
+using Launch = std::shared_ptr<Operation>(const std::vector<const void*>&);
+constexpr auto kNever = [] { return false; };
+
+// One rank's call, and the error it ends with.
+ErrorCode meet(Fabric& fabric, int rank, const char* what, const std::function<Launch>& launch) {
+  return code_of([&] {
+    fabric.meet({Rank(rank), what, &fabric, Deadline::after_ns(20'000'000'000)}, launch, kNever);
+  });
+}
+
+const std::function<Launch> kNoLaunch = [](const std::vector<const void*>&) {
+  return std::shared_ptr<Operation>();
+};
+
 TEST_CASE("a rank that is already waiting is refused, abort ends the meeting") {
   const auto fabric = Fabric::open(options(3));
-  int mark = 0;
-  const auto never = [](const std::vector<const void*>&) { return std::shared_ptr<Operation>(); };
   // Both call for rank 0: one of them, whichever comes second, is refused at once.
   std::array<std::atomic<ErrorCode>, 2> codes{ErrorCode::internal, ErrorCode::internal};
   std::vector<std::thread> threads;
   for (auto& code : codes) {
-    threads.emplace_back([&] {
-      code = code_of(
-          [&] { fabric->meet(Rank(0), "test", &mark, Deadline::after_ns(20'000'000'000), never); });
-    });
+    threads.emplace_back([&] { code = meet(*fabric, 0, "test", kNoLaunch); });
   }
   const auto count = [&](ErrorCode code) { return std::count(codes.begin(), codes.end(), code); };
   const Deadline deadline = Deadline::after_ns(20'000'000'000);
@@ -131,7 +142,103 @@ TEST_CASE("a rank that is already waiting is refused, abort ends the meeting") {
   CHECK(count(ErrorCode::collective_aborted) == 1);
 }
 
+TEST_CASE("ranks that come for different operations are all refused, and may come again") {
+  const auto fabric = Fabric::open(options(2));
+  const auto both = [&](const char* a, const char* b) {
+    ErrorCode first = ErrorCode::internal;
+    std::thread other([&] {
+      first = meet(*fabric, 0, a, [&](const std::vector<const void*>&) {
+        return fabric->launch([](Operation&) {});
+      });
+    });
+    const ErrorCode second = meet(*fabric, 1, b, [&](const std::vector<const void*>&) {
+      return fabric->launch([](Operation&) {});
+    });
+    other.join();
+    CHECK(first == second);
+    return first;
+  };
+  CHECK(both("all_reduce", "barrier") == ErrorCode::invalid_argument);
+  CHECK(both("barrier", "barrier") == ErrorCode::internal);  // no error
+}
+
+TEST_CASE("close and faults wake a rank that waits for the others") {
+  for (const bool close : {true, false}) {
+    const auto fabric = Fabric::open(options(2));
+    ErrorCode code = ErrorCode::internal;
+    std::thread waiting([&] { code = meet(*fabric, 0, "test", kNoLaunch); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const std::int64_t start = now_ns();
+    close ? fabric->close() : fabric->abort("test");
+    waiting.join();
+    CHECK(now_ns() - start < 5'000'000'000);
+    CHECK(code == (close ? ErrorCode::fabric_closed : ErrorCode::collective_aborted));
+  }
+}
+
+TEST_CASE("an interrupted rank ends the meeting for all") {
+  const auto fabric = Fabric::open(options(2));
+  std::atomic<bool> interrupted{false};
+  ErrorCode code = ErrorCode::internal;
+  std::thread waiting([&] {
+    code = code_of([&] {
+      fabric->meet({Rank(0), "test", &code, Deadline::after_ns(20'000'000'000)}, kNoLaunch,
+                   [&] { return interrupted.load(); });
+    });
+  });
+  interrupted = true;
+  waiting.join();
+  CHECK(code == ErrorCode::collective_aborted);
+}
+
+TEST_CASE("a refused operation keeps nothing") {
+  const auto fabric = Fabric::open(options(2));
+  auto storage = Storage::allocate({DeviceKind::cpu, DeviceOrdinal(0)}, Bytes(64));
+  const std::weak_ptr<Storage> alive = storage;
+  CHECK(code_of([&] {
+          fabric->launch([&](Operation& op) {
+            op.keep(std::move(storage));
+            fail(ErrorCode::alias, "refused");
+          });
+        }) == ErrorCode::alias);
+  CHECK(alive.expired());
+}
+
+struct SleepParams {
+  std::atomic<bool>* finished;
+};
+void sleep_work(const WorkContext&, const void* params) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  static_cast<const SleepParams*>(params)->finished->store(true);
+}
+
+TEST_CASE("a device's error names its rank, and does not end an operation that others still run") {
+  FaultDevice faulty(weft::device({DeviceKind::sim, DeviceOrdinal(0)}));
+  FabricOptions chosen = options(2);
+  chosen.devices[0] = &faulty;
+  const auto fabric = Fabric::open(std::move(chosen));
+  std::atomic<bool> finished{false};
+  faulty.plan(DeviceCall::synchronize, 1, {ErrorCode::device_lost, 0});
+  const auto operation = fabric->launch([&](Operation& op) {
+    op.works()[1] = Work::make("sleep", sleep_work, SleepParams{&finished});
+  });
+  CHECK(operation->wait_until(Deadline::after_ns(5'000'000'000)));
+  CHECK(finished);
+  REQUIRE(operation->error());
+  CHECK(operation->error()->code() == ErrorCode::device_lost);
+  CHECK(operation->error()->context().rank == 0);
+  CHECK(operation->error()->context().culprits == std::vector<int>{0});
+  CHECK(code_of([&] { fabric->check_usable(); }) == ErrorCode::fabric_poisoned);
+}
+
 TEST_SUITE("stress") {
+  TEST_CASE("closing right after an operation was given to the watchdog") {
+    const auto fabric = Fabric::open(options(2));
+    fabric->watch(fabric->launch([](Operation&) {}));
+    fabric->close();
+    fabric->watch(nullptr);  // too late: ignored
+  }
+
   TEST_CASE("ranks meet, again and again, and all get one operation") {
     const auto fabric = Fabric::open(options(4));
     std::vector<std::vector<std::uint64_t>> ids(4);
@@ -139,9 +246,11 @@ TEST_SUITE("stress") {
     for (int r = 0; r < 4; ++r) {
       threads.emplace_back([&, r] {
         for (int i = 0; i < 50; ++i) {
+          const auto launch = [&](const std::vector<const void*>&) {
+            return fabric->launch([](Operation&) {});
+          };
           const auto operation = fabric->meet(
-              Rank(r), "test", &r, Deadline::after_ns(20'000'000'000),
-              [&](const std::vector<const void*>&) { return fabric->launch([](Operation&) {}); });
+              {Rank(r), "test", &r, Deadline::after_ns(20'000'000'000)}, launch, kNever);
           ids[static_cast<std::size_t>(r)].push_back(operation->id());
         }
       });

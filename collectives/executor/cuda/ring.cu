@@ -271,7 +271,7 @@ __device__ void publish(const Block& block, const Item& end, FaultLatch& latch) 
     const fabric::Outcome verdict = watchdog.verdict();
     if (verdict != fabric::Outcome::ok) {
       const int rank = block.params.rank.value();
-      watchdog.leave(verdict, fabric::Awaited::data, rank, -1, -1, end.number, published.data);
+      latch.leave(verdict, fabric::Awaited::data, rank, -1, -1, end.number, published.data);
     }
   }
   block.lanes.finish(block.params, end, latch);

@@ -58,6 +58,7 @@ class RankRun {
   }
 
   void run() {
+    if (waiter_.left()) return;
     const auto& program = plan_.schedule->programs[static_cast<std::size_t>(rank_.value())];
     for (std::int32_t round = 0; round < plan_.tiling.rounds; ++round) {
       for (std::size_t i = 0; i < program.size(); ++i) {
@@ -87,7 +88,10 @@ class RankRun {
   bool begin_step(Step step) {
     const FaultPoint& fault = plan_.fault;
     if (fault.rank == rank_.value() && fault.step == step.value()) {
-      if (fault.action == FaultPoint::Action::stop) return false;
+      if (fault.action == FaultPoint::Action::stop) {
+        waiter_.leave(fabric::Outcome::stopped, step);
+        return false;
+      }
       if (fault.action == FaultPoint::Action::delay && !pause(fault.delay_ns, step)) return false;
     }
     return waiter_.may_go_on(step);
