@@ -3,6 +3,7 @@
 
 #include "collectives/request.h"
 #include "core/base/error.h"
+#include "core/tensor/overlap.h"
 
 namespace weft::collectives {
 namespace {
@@ -71,38 +72,39 @@ bool same_view(const Tensor& a, const Tensor& b) {
          equal(a.layout().strides(), b.layout().strides());
 }
 
-struct Piece {
-  const std::byte* begin;
-  const std::byte* end;
+struct Place {
+  const std::byte* begin;  // the lowest byte touched
+  const std::byte* end;    // one past the highest
+  const Tensor* tensor;
   int rank;
   const char* what;
 };
 
-// No two of all ranks' tensors may share memory; an output that is its input counts once. Views are
-// compared by the span from their lowest to their highest address.
+// No two of all ranks' tensors may share memory; an output that is its input counts once. Views
+// that interleave without touching the same bytes are fine.
 void check_overlap(const Request& request) {
-  std::array<Piece, 2 * kMaxRanks> pieces;
+  std::array<Place, 2 * kMaxRanks> places;
   std::size_t count = 0;
   const auto add = [&](const Tensor& tensor, std::size_t rank, const char* what) {
     const auto touched = tensor.touched();
     if (touched.empty()) return;
-    pieces[count++] = {touched.data(), touched.data() + touched.size(), static_cast<int>(rank),
-                       what};
+    places[count++] = {touched.data(), touched.data() + touched.size(), &tensor,
+                       static_cast<int>(rank), what};
   };
   for (std::size_t r = 0; r < request.outputs.size(); ++r) {
     add(request.outputs[r], r, "output");
     if (!same_view(request.inputs[r], request.outputs[r])) add(request.inputs[r], r, "input");
   }
-  const auto used = std::span(pieces).first(count);
+  const auto used = std::span(places).first(count);
   std::sort(used.begin(), used.end(),
-            [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
-  for (std::size_t i = 1; i < used.size(); ++i) {
-    const Piece& a = used[i - 1];
-    const Piece& b = used[i];
-    if (b.begin >= a.end) continue;
-    refuse(ErrorCode::alias, b.rank,
-           concat(request.name, ": rank ", a.rank, "'s ", a.what, " and rank ", b.rank, "'s ",
-                  b.what, " share ", std::min(a.end, b.end) - b.begin, " bytes of memory"));
+            [](const Place& a, const Place& b) { return a.begin < b.begin; });
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t j = i + 1; j < count && used[j].begin < used[i].end; ++j) {
+      if (!tensors_overlap(*used[i].tensor, *used[j].tensor)) continue;
+      refuse(ErrorCode::alias, used[j].rank,
+             concat(request.name, ": rank ", used[i].rank, "'s ", used[i].what, " and rank ",
+                    used[j].rank, "'s ", used[j].what, " share memory"));
+    }
   }
 }
 

@@ -1,5 +1,7 @@
 #include "fabric/fabric.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -45,7 +47,8 @@ std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
 }
 
 Fabric::Fabric(const FabricOptions& options)
-    : backend_(options.devices.front()->id().kind),
+    : process_(getpid()),
+      backend_(options.devices.front()->id().kind),
       topology_(options.topology),
       timeout_ns_(std::max<std::int64_t>(1, seconds_to_ns(options.timeout_seconds))),
       first_epoch_(options.first_epoch),
@@ -56,7 +59,12 @@ Fabric::Fabric(const FabricOptions& options)
   for (Device* device : options.devices) ranks_.push_back({device, {}, {}});
 }
 
-Fabric::~Fabric() { close(); }
+Fabric::~Fabric() {
+  close();
+  if (forked()) watchdog_.forget();
+}
+
+bool Fabric::forked() const { return getpid() != process_; }
 
 void Fabric::open_ranks(const FabricOptions& options) {
   enable_peers();
@@ -148,6 +156,11 @@ FaultRecord* Fabric::fault_record(Rank rank, std::int32_t block) const {
 }
 
 void Fabric::check_usable() const {
+  // Before any lock: a thread that is not in this process may have held it.
+  if (forked()) {
+    fail(ErrorCode::fabric_closed,
+         "the fabric was opened before fork(), by another process; open a new one in this process");
+  }
   const std::scoped_lock lock(state_mutex_);
   if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
   if (state_ == State::poisoned) {
@@ -173,6 +186,7 @@ std::shared_ptr<Operation> Fabric::idle_operation() {
 std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
                                           std::span<const Stream> user_streams) {
   const std::int64_t enqueue_ns = now_ns();
+  if (forked()) check_usable();
   const std::scoped_lock lock(launch_mutex_);
   decide_ended();
   check_usable();
@@ -222,6 +236,7 @@ void Fabric::submit_all(Operation& operation, std::span<const Stream> user_strea
 std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
                                         const Rendezvous::Launch& launch,
                                         const Interrupted& interrupted) {
+  if (forked()) check_usable();
   const auto usable = [&] { check_usable(); };
   const auto timed_out = [&](const Error& error) { poison_state(error); };
   return rendezvous_.meet(arrival, {usable, timed_out, interrupted}, launch);
@@ -256,6 +271,7 @@ void Fabric::raise_abort_flag() {
 }
 
 void Fabric::abort(const std::string& reason) {
+  if (forked()) return;
   poison(Error(ErrorCode::collective_aborted, reason));
 }
 
@@ -265,6 +281,7 @@ bool Fabric::drain(Deadline deadline) {
 }
 
 void Fabric::recover() {
+  if (forked()) check_usable();
   const std::scoped_lock lock(launch_mutex_);
   decide_ended();
   {
@@ -286,6 +303,7 @@ void Fabric::recover() {
 }
 
 void Fabric::close() {
+  if (forked()) return;
   const std::scoped_lock lock(launch_mutex_);
   {
     const std::scoped_lock state_lock(state_mutex_);

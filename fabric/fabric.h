@@ -83,6 +83,8 @@ class Fabric {
   void watch(std::shared_ptr<Operation> operation) { watchdog_.watch(std::move(operation)); }
 
   // Throws FabricClosed or FabricPoisoned unless operations may start.
+  // A fabric does not survive fork(): its threads are not in the child. There every call is refused
+  // (FabricClosed), and closing does nothing.
   void check_usable() const;
   // Makes every wait of every rank end, and poisons the fabric. Idempotent.
   void abort(const std::string& reason);
@@ -111,6 +113,7 @@ class Fabric {
 
   explicit Fabric(const FabricOptions& options);
   static std::size_t index(Rank rank) { return static_cast<std::size_t>(rank.value()); }
+  bool forked() const;
   void open_ranks(const FabricOptions& options);
   void enable_peers();
   void release() noexcept;
@@ -125,6 +128,7 @@ class Fabric {
   void raise_abort_flag();
   bool drain(Deadline deadline);
 
+  std::int64_t process_;  // that opened it
   DeviceKind backend_;
   topology::Topology topology_;
   std::int64_t timeout_ns_;

@@ -29,6 +29,7 @@ void Rendezvous::finish(std::shared_ptr<Operation> operation, std::optional<Erro
   round_ = std::make_shared<Round>();
   std::fill(descriptors_.begin(), descriptors_.end(), nullptr);
   arrived_ = 0;
+  refusal_.reset();
   changed_.notify_all();
 }
 
@@ -66,6 +67,7 @@ void Rendezvous::enter(const Arrival& arrival) {
   }
   descriptors_[index] = arrival.descriptor;
   whats_[index] = arrival.what;
+  if (arrival.refusal && !refusal_) refusal_ = *arrival.refusal;
   ++arrived_;
 }
 
@@ -80,7 +82,7 @@ std::optional<Error> Rendezvous::disagreement() const {
 }
 
 void Rendezvous::launch_round(Lock& lock, const Launch& launch) {
-  std::optional<Error> error = disagreement();
+  std::optional<Error> error = refusal_ ? refusal_ : disagreement();
   std::shared_ptr<Operation> operation;
   if (!error) {
     launching_ = true;

@@ -6,7 +6,9 @@
 //   2. The last rank to arrive runs the launch for all, and every rank gets its result or its
 //      error.
 //   3. A round whose deadline passes ends for every rank with the same CollectiveTimeout, naming
-//      the ranks that had not come; nothing was launched. abort() ends it with CollectiveAborted.
+//      the ranks that had not come; nothing was launched. fail() ends it with any other error.
+//   4. Ranks that come for different operations all get InvalidArgument, and what one rank is
+//      refused for, all ranks are.
 #pragma once
 
 #include <condition_variable>
@@ -37,6 +39,7 @@ class Rendezvous {
     const char* what = "";             // the operation's name; a literal
     const void* descriptor = nullptr;  // not null; must live until meet() returns
     Deadline deadline = Deadline::never();
+    const Error* refusal = nullptr;  // why this rank cannot take part: all ranks get it
   };
 
   // What a meeting asks of its owner. All are called from the meeting thread; `check_usable` and
@@ -78,6 +81,7 @@ class Rendezvous {
   std::vector<const void*> descriptors_;  // of the open round; null: not there yet
   std::vector<const char*> whats_;
   int arrived_ = 0;
+  std::optional<Error> refusal_;  // the first of the open round
   bool launching_ = false;  // the last rank launches, without the lock; nobody enters meanwhile
   std::shared_ptr<Round> round_ = std::make_shared<Round>();
 };

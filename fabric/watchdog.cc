@@ -14,6 +14,15 @@ constexpr std::chrono::milliseconds kLongestSleep{20};
 
 }  // namespace
 
+Watchdog::~Watchdog() {
+  if (!forgotten_) stop();
+}
+
+void Watchdog::forget() noexcept {
+  if (thread_.joinable()) thread_.detach();
+  forgotten_ = true;
+}
+
 void Watchdog::watch(std::shared_ptr<Operation> operation) {
   const std::scoped_lock lock(mutex_);
   if (stopping_) return;

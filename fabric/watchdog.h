@@ -22,13 +22,15 @@ class Operation;
 class Watchdog {
  public:
   Watchdog() = default;
-  ~Watchdog() { stop(); }
+  ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
   void watch(std::shared_ptr<Operation> operation);
   // Lets go of everything and joins the thread, for good: a later watch() does nothing.
   void stop();
+  // In the child of a fork(): there is no thread to join.
+  void forget() noexcept;
 
  private:
   void run();
@@ -38,6 +40,7 @@ class Watchdog {
   std::vector<std::shared_ptr<Operation>> watched_;
   bool stopping_ = false;
   std::thread thread_;
+  bool forgotten_ = false;
 };
 
 }  // namespace weft::fabric

@@ -105,7 +105,7 @@ Layout array_layout(const ArrayStruct& info) {
   return Layout::strided({numbers.data(), dims}, {numbers.data() + dims, dims});
 }
 
-Tensor borrow_array(nb::handle array) {
+Tensor borrow_array(nb::handle array, Alignment alignment) {
   const nb::object capsule = array.attr("__array_struct__");
   const auto* info = static_cast<ArrayStruct*>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
   if (!info) throw nb::python_error();
@@ -115,7 +115,7 @@ Tensor borrow_array(nb::handle array) {
          " are not supported");
   }
   Layout layout = array_layout(*info);
-  if (!(info->flags & kAligned) && layout.elements() > 0) {
+  if (alignment == Alignment::needed && !(info->flags & kAligned) && layout.elements() > 0) {
     fail(ErrorCode::invalid_argument, "the array's data is not aligned to its ", info->item_bytes,
          "-byte elements");
   }
@@ -238,9 +238,9 @@ Tensor import_dlpack(nb::handle object, std::int64_t consumer_stream) {
   return consume_capsule(call_dlpack(object, consumer_stream));
 }
 
-Tensor import_tensor(nb::handle object, std::int64_t consumer_stream) {
+Tensor import_tensor(nb::handle object, std::int64_t consumer_stream, Alignment alignment) {
   if (nb::isinstance<Tensor>(object)) return nb::cast<const Tensor&>(object);
-  if (is_numpy_array(object)) return borrow_array(object);
+  if (is_numpy_array(object)) return borrow_array(object, alignment);
   return import_dlpack(object, consumer_stream);
 }
 

@@ -26,11 +26,16 @@ struct DTypeObject {
   DType value;
 };
 
+// Whether memory that is not aligned to its elements is refused (InvalidArgument), or left to
+// whoever stages it.
+enum class Alignment { needed, any };
+
 // A weft Tensor, a NumPy array, or anything with __dlpack__, as a tensor over the same memory. CUDA
 // memory is made ready for `consumer_stream`: a cudaStream_t as a number, 0 the legacy default
 // stream, -1 no ordering. Throws DTypeMismatch for elements weft has not, InvalidArgument or
 // SizeOverflow otherwise.
-Tensor import_tensor(nb::handle object, std::int64_t consumer_stream);
+Tensor import_tensor(nb::handle object, std::int64_t consumer_stream,
+                     Alignment alignment = Alignment::needed);
 
 // A tensor that owns a share of the memory of any object with __dlpack__, or of a capsule.
 Tensor import_dlpack(nb::handle object, std::int64_t consumer_stream);

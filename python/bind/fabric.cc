@@ -201,7 +201,7 @@ OperationHandle all_reduce(const std::shared_ptr<Fabric>& fabric, const nb::list
   const auto imported = [&](const nb::list& list) {
     std::vector<Tensor> result;
     for (std::size_t r = 0; r < list.size(); ++r) {
-      result.push_back(import_tensor(list[r], consumer_stream(streams, r)));
+      result.push_back(import_tensor(list[r], consumer_stream(streams, r), Alignment::any));
     }
     return result;
   };
@@ -211,23 +211,63 @@ OperationHandle all_reduce(const std::shared_ptr<Fabric>& fabric, const nb::list
   return {fabric, collectives::all_reduce(*fabric, inputs, outputs, reduce, options)};
 }
 
+// A rank whose arguments are refused comes to the meeting all the same, so that the others hear of
+// it instead of waiting for it.
+[[noreturn]] void refuse_all(const std::shared_ptr<Fabric>& fabric, int rank, double timeout,
+                             const Error& refusal) {
+  const std::int64_t ns = timeout > 0 ? timeout_ns(timeout) : fabric->timeout_ns();
+  interruptible([&](const collectives::Interrupted& interrupted) {
+    const auto never = [](const std::vector<const void*>&) -> std::shared_ptr<Operation> {
+      return nullptr;
+    };
+    fabric::Rendezvous::Arrival arrival{Rank(rank), "all_reduce", &rank, Deadline::after_ns(ns)};
+    arrival.refusal = &refusal;
+    return fabric->meet(arrival, never, interrupted);
+  });
+  throw refusal;
+}
+
+struct RankCall {
+  Tensor input;
+  Tensor output;
+  std::vector<Stream> streams;
+  CallOptions options;
+  collectives::ReduceOp op = collectives::ReduceOp::sum;
+};
+
+RankCall rank_call(const Fabric& fabric, nb::handle tensor, nb::handle out, const std::string& op,
+                   const std::string& algorithm, int max_blocks, double timeout,
+                   std::optional<std::int64_t> stream_handle) {
+  RankCall call;
+  if (stream_handle || fabric.backend() == DeviceKind::cuda) {
+    const auto handle = static_cast<std::intptr_t>(stream_handle.value_or(0));
+    call.streams.push_back({reinterpret_cast<void*>(handle)});
+  }
+  call.options = call_options(algorithm, max_blocks, timeout, {});
+  call.op = collectives::parse_op(op);
+  const std::int64_t consumer = consumer_stream(call.streams, 0);
+  call.input = import_tensor(tensor, consumer, Alignment::any);
+  call.output = out.is_none() ? call.input : import_tensor(out, consumer, Alignment::any);
+  return call;
+}
+
 OperationHandle rank_all_reduce(const std::shared_ptr<Fabric>& fabric, int rank, nb::handle tensor,
                                 nb::handle out, const std::string& op, const std::string& algorithm,
                                 int max_blocks, double timeout,
                                 std::optional<std::int64_t> stream_handle) {
-  std::vector<Stream> streams;
-  if (stream_handle || fabric->backend() == DeviceKind::cuda) {
-    const auto handle = static_cast<std::intptr_t>(stream_handle.value_or(0));
-    streams.push_back({reinterpret_cast<void*>(handle)});
+  RankCall call;
+  try {
+    call = rank_call(*fabric, tensor, out, op, algorithm, max_blocks, timeout, stream_handle);
+  } catch (const Error& error) {
+    ErrorContext context = error.context();
+    context.rank = rank;
+    refuse_all(fabric, rank, timeout,
+               Error(error.code(), concat("rank ", rank, ": ", error.message()), context));
   }
-  const CallOptions options = call_options(algorithm, max_blocks, timeout, streams);
-  const collectives::ReduceOp reduce = collectives::parse_op(op);
-  const std::int64_t consumer = consumer_stream(streams, 0);
-  const Tensor input = import_tensor(tensor, consumer);
-  const Tensor output = out.is_none() ? input : import_tensor(out, consumer);
+  call.options.streams = call.streams;
   return {fabric, interruptible([&](const collectives::Interrupted& interrupted) {
-            return collectives::all_reduce(*fabric, Rank(rank), input, output, reduce, options,
-                                           interrupted);
+            return collectives::all_reduce(*fabric, Rank(rank), call.input, call.output, call.op,
+                                           call.options, interrupted);
           })};
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from weft._errors import invalid, seconds_or_default
 
-__all__ = ["block_limit", "member_list", "stream_handle", "stream_handles", "wait_seconds"]
+__all__ = ["block_limit", "member_list", "stream_handle", "stream_handles", "text", "wait_seconds"]
 
 
 def member_list(what: str, tensors: object) -> list[Any]:
@@ -23,6 +23,13 @@ def member_list(what: str, tensors: object) -> list[Any]:
         if isinstance(tensor, (list, tuple)):
             raise invalid(f"{what}: rank {rank} has a list; buckets of tensors are not there yet")
     return list(tensors)
+
+
+def text(what: str, value: object) -> str:
+    """`value`, checked to be a string. InvalidArgument otherwise."""
+    if not isinstance(value, str):
+        raise invalid(f"{what} must be a string, not {value!r}")
+    return value
 
 
 def block_limit(max_blocks: int | None) -> int:

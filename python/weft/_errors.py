@@ -33,7 +33,7 @@ def seconds_or_default(timeout: float | None, default: float) -> float:
         return default
     try:
         seconds = float(timeout)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise invalid(f"timeout must be a number of seconds or None, not {timeout!r}") from None
     if not math.isfinite(seconds) or seconds <= 0:
         raise invalid(f"timeout must be finite and above 0 seconds, not {timeout!r}")

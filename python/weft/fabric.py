@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from weft import _weft
-from weft._call import block_limit, member_list, stream_handles, wait_seconds
+from weft._call import block_limit, member_list, stream_handles, text, wait_seconds
 from weft._config import setting
 from weft._errors import invalid, seconds_or_default
 from weft._spec import resolve
@@ -183,8 +183,8 @@ class Fabric:
         operation = self._native.all_reduce(
             inputs,
             None if out is None else outputs,
-            op,
-            algorithm,
+            text("op", op),
+            text("algorithm", algorithm),
             block_limit(max_blocks),
             wait_seconds(timeout),
             stream_handles(streams),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from weft._call import block_limit, stream_handle, wait_seconds
+from weft._call import block_limit, stream_handle, text, wait_seconds
 from weft._errors import invalid
 from weft.work import Work
 
@@ -103,8 +103,8 @@ class RankView:
             self.index,
             tensor,
             out,
-            op,
-            algorithm,
+            text("op", op),
+            text("algorithm", algorithm),
             block_limit(max_blocks),
             wait_seconds(timeout),
             None if stream is None else stream_handle(stream),

@@ -216,3 +216,28 @@ def test_float16_addition_rounds_as_numpy_does():
         want = (a.astype(np.float32) + b.astype(np.float32)).astype(np.float16)
     result = run(2, [a, b], "sum", False, (1, 0))
     assert np.array_equal(result, want, equal_nan=True)
+
+
+def test_arrays_that_are_not_aligned_are_staged():
+    buffers = [bytearray(1 + 4 * 1000) for _ in range(3)]
+    arrays = [np.frombuffer(b, np.uint8)[1:].view(np.float32) for b in buffers]
+    for rank, array in enumerate(arrays):
+        array[:] = np.arange(1000) + rank
+    fabric(3).all_reduce(arrays)
+    assert all((array == 3 * np.arange(1000) + 3).all() for array in arrays)
+
+
+def test_views_that_interleave_share_nothing():
+    table = np.arange(12.0).reshape(4, 3).copy()
+    fabric(3).all_reduce([table[:, i] for i in range(3)])
+    assert np.array_equal(table, np.repeat(np.arange(4)[:, None] * 9 + 3, 3, axis=1))
+    with pytest.raises(weft.AliasError, match="rank 0's output and rank 1's output share"):
+        fabric(3).all_reduce([table[:2], table[1:3], table[2:]])
+
+
+@pytest.mark.parametrize(
+    "bad", [{"op": None}, {"op": 3}, {"algorithm": None}, {"timeout": 10**400}]
+)
+def test_arguments_of_the_wrong_type_are_invalid(bad):
+    with pytest.raises(weft.InvalidArgument):
+        fabric(2).all_reduce([np.ones(2), np.ones(2)], **bad)

@@ -84,6 +84,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     simulated links would take stands apart, as predicted. Exits with 1 if an element was wrong.
     """
     outputs = Outputs(options["json_file"], options["csv_file"], options["plot"])
+    if outputs.json == outputs.csv == STDOUT:
+        raise click.UsageError("--json and --csv cannot both have stdout: give one a FILE")
     plan = _plan(options)
     rivals = _rivals(options["vs"], plan)
     if outputs.plot is not None and importlib.util.find_spec("matplotlib") is None:
