@@ -75,14 +75,17 @@ std::optional<Error> error_from_records(std::span<const FaultRecord> records, Wo
                                         std::int32_t blocks, std::uint64_t id, const char* kind,
                                         std::int64_t timeout_ns) {
   const std::vector<FaultRecord> ranks = by_rank(records, world, blocks, id);
-  const auto has = [&](Outcome outcome) {
-    return std::find_if(ranks.begin(), ranks.end(),
-                        [&](const FaultRecord& r) { return r.outcome == outcome; });
+  const auto with = [&](std::span<const FaultRecord> among, Outcome outcome) {
+    return std::find_if(among.begin(), among.end(), [&](const FaultRecord& record) {
+      return outcome_of(record) == outcome && record.operation <= id;
+    });
   };
-  const auto late = has(Outcome::timeout);
-  if (late == ranks.end()) {
-    const auto left = has(Outcome::aborted);
-    if (left == ranks.end()) return std::nullopt;
+  // Of all blocks: the one that timed out need not be its rank's least advanced.
+  const auto late = with(records, Outcome::timeout);
+  if (late == records.end()) {
+    const std::span<const FaultRecord> told(ranks);
+    const auto left = with(told, Outcome::aborted);
+    if (left == told.end()) return std::nullopt;
     return Error(
         ErrorCode::collective_aborted,
         concat(kind, " #", id, " was aborted; rank ", left->rank, " was at step ", left->step),

@@ -63,10 +63,19 @@ TEST_CASE("errors: a timeout outranks an abort, later operations' records do not
   CHECK(error({later, FaultRecord{}}, 6)->context().culprits == std::vector<int>{1});
 }
 
+TEST_CASE("one block that timed out makes it a timeout, whatever the others' records say") {
+  const std::vector<FaultRecord> records = {waited(0, 1, 2, Outcome::aborted), waited(0, 1, 5),
+                                            FaultRecord{}, FaultRecord{}};
+  const auto error = error_from_records(records, WorldSize(2), 2, 0, "all_reduce", 1'000'000'000);
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::collective_timeout);
+  CHECK(error->context().culprits == std::vector<int>{1});
+}
+
 TEST_CASE("of a rank's blocks the least advanced tells the story") {
   std::vector<FaultRecord> records(4);
-  records[0] = waited(0, 1, 5);
-  records[1] = waited(0, 1, 2);
+  records[0] = waited(0, 1, 5, Outcome::aborted);
+  records[1] = waited(0, 1, 2, Outcome::aborted);
   const auto error = error_from_records(records, WorldSize(2), 2, 0, "all_reduce", 1'000'000'000);
   REQUIRE(error);
   CHECK(error->context().step == 2);

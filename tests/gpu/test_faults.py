@@ -110,7 +110,9 @@ def test_opening_and_closing_leaks_no_device_memory() -> None:
     for _ in range(20):
         once()
     torch.cuda.empty_cache()
-    assert used() <= before
+    # The driver hands memory out in pages of 2 MiB: one leaked a round would be 20 of them. A few
+    # may go to the driver itself, and to a tool that watches.
+    assert used() - before < 20 * (2 << 20)
 
 
 @pytest.mark.gpu1
