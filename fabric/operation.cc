@@ -11,9 +11,10 @@ namespace {
 
 constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to leave after an error
 
+// Fills `to`; a text of just its size has no terminator (see EventRecord).
 template <std::size_t kSize>
 void copy_text(char (&to)[kSize], const char* from) {
-  std::strncpy(to, from, kSize - 1);
+  std::memcpy(to, from, std::min(kSize, std::strlen(from)));
 }
 
 }  // namespace

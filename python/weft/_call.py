@@ -6,12 +6,22 @@ checked there, before anything is launched.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from weft._errors import invalid, seconds_or_default
 
-__all__ = ["block_limit", "member_list", "stream_handle", "stream_handles", "text", "wait_seconds"]
+__all__ = [
+    "arguments",
+    "block_limit",
+    "member_list",
+    "rank_number",
+    "stream_handle",
+    "stream_handles",
+    "text",
+    "wait_seconds",
+]
 
 
 def member_list(what: str, tensors: object) -> list[Any]:
@@ -23,6 +33,32 @@ def member_list(what: str, tensors: object) -> list[Any]:
         if isinstance(tensor, (list, tuple)):
             raise invalid(f"{what}: rank {rank} has a list; buckets of tensors are not there yet")
     return list(tensors)
+
+
+def rank_number(what: str, value: object, size: int) -> int:
+    """`value` as a rank. InvalidArgument unless it is an integer from 0 to size - 1."""
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not 0 <= number < size:
+        raise invalid(f"{what} must be a rank from 0 to {size - 1}, not {value!r}")
+    return number
+
+
+def arguments(
+    algorithm: str, max_blocks: int | None, timeout: float | None, **particular: object
+) -> dict[str, object]:
+    """The arguments of a collective beside its tensors, as the extension reads them.
+
+    particular: op, root, to, splits, group_size, where the collective has them.
+    """
+    return {
+        "algorithm": text("algorithm", algorithm),
+        "max_blocks": block_limit(max_blocks),
+        "timeout": wait_seconds(timeout),
+        **particular,
+    }
 
 
 def text(what: str, value: object) -> str:

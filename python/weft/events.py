@@ -28,13 +28,14 @@ CAPACITY = 65536
 # The names of the codes in a record, in the order of the enumerations of the extension.
 KINDS = (
     "all_reduce", "copy", "wait", "peer_enable", "segment", "capture", "fault", "abort", "recover",
-    "open", "close", "barrier",
+    "open", "close", "barrier", "reduce_scatter", "all_gather", "broadcast", "reduce", "all_to_all",
+    "scatter", "gather", "send_recv",
 )  # fmt: skip
 DTYPES = (
     "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
 )  # fmt: skip
 OPS = ("sum", "avg", "min", "max", "prod")
-PROTOCOLS = ("none", "chunk_flags")
+PROTOCOLS = ("none", "chunk_flags", "tokens", "ll", "lamport", "events")
 STATUSES = ("ok", "failed")
 CLOCKS = ("none", "host", "device", "predicted")
 
@@ -59,7 +60,7 @@ _NAMED = {
 #: names are "".
 COLUMNS = np.dtype(
     [
-        ("seq", "u8"), ("op_id", "u8"), ("kind", "U12"), ("rank", "i4"), ("device", "i4"),
+        ("seq", "u8"), ("op_id", "u8"), ("kind", "U16"), ("rank", "i4"), ("device", "i4"),
         ("stream", "u8"), ("algorithm", "U16"), ("protocol", "U12"), ("path", "U12"),
         ("dtype", "U8"), ("op", "U4"), ("bytes", "i8"), ("blocks", "i4"), ("t_enqueue_ns", "i8"),
         ("t_launch_ns", "i8"), ("t_start_ns", "i8"), ("t_end_ns", "i8"), ("clock", "U9"),

@@ -1,4 +1,4 @@
-"""`Fabric`: ranks bound to devices, and the collectives between them.
+"""`Fabric`: ranks bound to devices, and the collectives between them (weft.collectives).
 
 Blocking: on host and simulated memory a call returns when the result is there. On CUDA it is
 stream-ordered: it returns once the work is on the ranks' streams, and a device fault surfaces at
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from weft import _weft
-from weft._call import block_limit, member_list, stream_handles, text, wait_seconds
+from weft._call import wait_seconds
 from weft._config import setting
 from weft._errors import invalid, seconds_or_default
 from weft._spec import resolve
+from weft.collectives import Collectives
 from weft.topology import Topology
-from weft.work import InFlight, Work
+from weft.work import InFlight
 
 if TYPE_CHECKING:
     import os
@@ -34,10 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fabric"]
 
-T = TypeVar("T")
 
-
-class Fabric:
+class Fabric(Collectives):
     """Ranks bound to devices, that see each other's memory, signals and faults.
 
     devices: `"sim:8"` (8 simulated devices, 1 to 64), `"cuda:0,1"` (these), `"cuda:0x4"` (4 ranks
@@ -111,86 +110,19 @@ class Fabric:
         """Whether `close()` has been called."""
         return bool(self._native.closed)
 
-    # Collectives, all ranks from one thread
+    def copy(self, src: object, dst: object) -> None:
+        """Copy the elements of `src` into `dst`: tensors of one shape and dtype, of any two ranks.
 
-    @overload
-    def all_reduce(
-        self,
-        tensors: Sequence[T],
-        op: str = ...,
-        *,
-        out: Sequence[T] | None = ...,
-        algorithm: str = ...,
-        max_blocks: int | None = ...,
-        streams: Sequence[object] | None = ...,
-        timeout: float | None = ...,
-        async_op: Literal[False] = ...,
-    ) -> list[T]: ...
-
-    @overload
-    def all_reduce(
-        self,
-        tensors: Sequence[T],
-        op: str = ...,
-        *,
-        out: Sequence[T] | None = ...,
-        algorithm: str = ...,
-        max_blocks: int | None = ...,
-        streams: Sequence[object] | None = ...,
-        timeout: float | None = ...,
-        async_op: Literal[True],
-    ) -> Work: ...
-
-    def all_reduce(
-        self,
-        tensors: Sequence[T],
-        op: str = "sum",
-        *,
-        out: Sequence[T] | None = None,
-        algorithm: str = "auto",
-        max_blocks: int | None = None,
-        streams: Sequence[object] | None = None,
-        timeout: float | None = None,
-        async_op: bool = False,
-    ) -> list[T] | Work:
-        """Reduce the tensors of all ranks; every rank gets the same bits.
-
-        tensors: one a rank, all of one shape and dtype (bool, 8 to 64 bit integers, float16,
-        bfloat16, float32, float64): NumPy arrays or CPU tensors, lent to simulated ranks for the
-        call, or anything with `__dlpack__` on the rank's device. Contiguous ones are not copied.
-        op: "sum", "avg" (floats only), "min", "max" or "prod".
-        out: where the results go, one a rank; None: in place.
-        algorithm: "auto" or "ring" (Patarasuk and Yuan 2009: each rank moves 2 (n - 1) / n of it).
-        max_blocks: the most workers (thread blocks) a rank; None leaves it to weft.
-        streams: one a rank, for CUDA: the operation follows what is on it, and what is put on it
-        later follows the operation.
-        timeout: seconds a wait may take; None is the fabric's.
-        async_op: return a `Work` at once, also on host and simulated memory.
-
-        Returns the outputs, or a `Work`. Raises, having changed nothing: WorldSizeError,
-        ShapeMismatch, DTypeMismatch, DeviceMismatch, AliasError, ReadOnlyBuffer, InvalidArgument,
-        FabricPoisoned, FabricClosed. While it runs: CollectiveTimeout, CollectiveAborted.
+        Blocks until it is done. ShapeMismatch, DTypeMismatch, ReadOnlyBuffer.
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:
-        ...     a, b = np.array([1, 5]), np.array([4, 2])
-        ...     largest = fab.all_reduce([a, b], "max", out=[np.empty_like(a), np.empty_like(b)])
-        >>> [x.tolist() for x in largest]
-        [[4, 5], [4, 5]]
+        ...     there = weft.zeros(3, device="sim:1")
+        ...     fab.copy(weft.ones(3, device="sim:0"), there)
+        >>> there.numpy().tolist()
+        [1.0, 1.0, 1.0]
         """
-        inputs = member_list("tensors", tensors)
-        outputs = inputs if out is None else member_list("out", out)
-        operation = self._native.all_reduce(
-            inputs,
-            None if out is None else outputs,
-            text("op", op),
-            text("algorithm", algorithm),
-            block_limit(max_blocks),
-            wait_seconds(timeout),
-            stream_handles(streams),
-        )
-        self._finish(operation, (inputs, outputs), async_op)
-        return Work(operation, outputs) if async_op else outputs
+        self._native.copy(src, dst)
 
     def barrier(self, timeout: float | None = None) -> None:
         """Block until everything issued before it has ended on every rank.

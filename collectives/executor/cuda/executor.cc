@@ -117,8 +117,15 @@ void launch(const WorkContext& context, const void* work_params) {
 
 }  // namespace
 
-schedule::TilingLimits cuda_ring_limits(const fabric::Fabric& fabric, DType,
-                                        std::int32_t max_blocks) {
+std::string cuda_refusal(const fabric::Fabric&, const Request& request, const CallOptions&,
+                         Algorithm algorithm) {
+  const bool ring = algorithm == Algorithm::ring;
+  if (ring && request.call.collective == Collective::all_reduce) return "";
+  return "it has no CUDA kernel yet";
+}
+
+schedule::TilingLimits cuda_limits(const fabric::Fabric& fabric, const Plan&,
+                                   std::int32_t max_blocks) {
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   schedule::TilingLimits limits;
   limits.piece_bytes = cuda::kRingPieceBytes;
@@ -145,11 +152,11 @@ schedule::TilingLimits cuda_ring_limits(const fabric::Fabric& fabric, DType,
   return limits;
 }
 
-void cuda_ring_preload(const fabric::Fabric& fabric) {
+void cuda_preload(const fabric::Fabric& fabric) {
   for_each_rank(fabric, [](Rank, DeviceId device) { device_facts(device); });
 }
 
-Work cuda_ring_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
+Work cuda_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
   const int world = plan.world.value();
   const Rank next((rank.value() + 1) % world);
   const Rank previous((rank.value() + world - 1) % world);
