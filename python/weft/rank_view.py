@@ -97,7 +97,11 @@ class RankView:
         every rank that came, names those that did not.
         """
         if isinstance(tensor, (list, tuple)):
-            raise invalid("one rank's all_reduce takes one tensor; buckets are not there yet")
+            raise invalid(
+                "one rank's all_reduce takes one tensor; buckets are not there yet",
+                rank=self.index,
+                device=self.device,
+            )
         output = tensor if out is None else out
         operation = self._fabric._native.rank_all_reduce(
             self.index,
@@ -107,7 +111,7 @@ class RankView:
             text("algorithm", algorithm),
             block_limit(max_blocks),
             wait_seconds(timeout),
-            None if stream is None else stream_handle(stream),
+            None if stream is None else stream_handle(stream, self.index, self.device),
         )
         self._fabric._finish(operation, (tensor, output), async_op)
         return Work(operation, [output]) if async_op else output
