@@ -39,8 +39,7 @@ std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
   try {
     fabric->open_ranks(options);
   } catch (...) {
-    fabric->state_ = State::closed;
-    fabric->release();
+    fabric->abandon();
     throw;
   }
   return fabric;
@@ -96,6 +95,13 @@ void Fabric::enable_peers() {
       a.device->enable_peer(b.device->id());
     }
   }
+}
+
+void Fabric::abandon() noexcept {
+  const MutexLock lock(launch_mutex_);
+  const MutexLock state_lock(state_mutex_);
+  state_ = State::closed;
+  release();
 }
 
 // Everything that open_ranks made, in any state of completion.
@@ -161,7 +167,7 @@ void Fabric::check_usable() const {
     fail(ErrorCode::fabric_closed,
          "the fabric was opened before fork(), by another process; open a new one in this process");
   }
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
   if (state_ == State::poisoned) {
     throw Error(ErrorCode::fabric_poisoned,
@@ -170,7 +176,7 @@ void Fabric::check_usable() const {
   }
 }
 
-// Faults of operations that ended unseen come to light here. Under launch_mutex_.
+// Faults of operations that ended unseen come to light here.
 void Fabric::decide_ended() {
   for (const auto& operation : operations_) operation->done();
 }
@@ -187,7 +193,7 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
                                           std::span<const Stream> user_streams) {
   const std::int64_t enqueue_ns = now_ns();
   if (forked()) check_usable();
-  const std::scoped_lock lock(launch_mutex_);
+  const MutexLock lock(launch_mutex_);
   decide_ended();
   check_usable();
   std::shared_ptr<Operation> operation = idle_operation();
@@ -252,7 +258,7 @@ std::optional<Error> Fabric::fault_of(const Operation& operation) const {
 }
 
 void Fabric::poison_state(const Error& cause) {
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   if (state_ != State::open) return;
   std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
   state_ = State::poisoned;
@@ -266,7 +272,7 @@ void Fabric::poison(const Error& cause) {
 }
 
 void Fabric::raise_abort_flag() {
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   if (abort_flag_) std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
 }
 
@@ -282,10 +288,10 @@ bool Fabric::drain(Deadline deadline) {
 
 void Fabric::recover() {
   if (forked()) check_usable();
-  const std::scoped_lock lock(launch_mutex_);
+  const MutexLock lock(launch_mutex_);
   decide_ended();
   {
-    const std::scoped_lock state_lock(state_mutex_);
+    const MutexLock state_lock(state_mutex_);
     if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
     if (state_ == State::open) return;
   }
@@ -295,7 +301,7 @@ void Fabric::recover() {
   }
   reset_signals();
   std::fill_n(fault_records_, ranks_.size() * static_cast<std::size_t>(blocks_), FaultRecord{});
-  const std::scoped_lock state_lock(state_mutex_);
+  const MutexLock state_lock(state_mutex_);
   if (state_ != State::poisoned) return;
   std::atomic_ref(*abort_flag_).store(0, std::memory_order_relaxed);
   poison_cause_.reset();
@@ -304,9 +310,9 @@ void Fabric::recover() {
 
 void Fabric::close() {
   if (forked()) return;
-  const std::scoped_lock lock(launch_mutex_);
+  const MutexLock lock(launch_mutex_);
   {
-    const std::scoped_lock state_lock(state_mutex_);
+    const MutexLock state_lock(state_mutex_);
     if (state_ == State::closed) return;
   }
   bool idle = drain(Deadline::after_ns(timeout_ns_));
@@ -316,7 +322,7 @@ void Fabric::close() {
   }
   watchdog_.stop();  // before state_mutex_, which its thread may be waiting for
   {
-    const std::scoped_lock state_lock(state_mutex_);
+    const MutexLock state_lock(state_mutex_);
     state_ = State::closed;
     // A stream that never becomes idle may still use the memory: then it is not given back.
     if (idle) release();
@@ -325,7 +331,7 @@ void Fabric::close() {
 }
 
 bool Fabric::closed() const {
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return state_ == State::closed;
 }
 
