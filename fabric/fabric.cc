@@ -244,8 +244,31 @@ std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
                                         const Interrupted& interrupted) {
   if (forked()) check_usable();
   const auto usable = [&] { check_usable(); };
-  const auto timed_out = [&](const Error& error) { poison_state(error); };
+  const std::int64_t since_ns = now_ns();
+  const auto timed_out = [&](const Error& error) {
+    poison_state(error);
+    record_absence(error, arrival.rank, since_ns);
+  };
   return rendezvous_.meet(arrival, {usable, timed_out, interrupted}, launch);
+}
+
+// A meeting that not every rank came to. It has no operation, and so no number.
+void Fabric::record_absence(const Error& error, Rank rank, std::int64_t since_ns) {
+  stats_.add_failure();
+  if (!events_on_) return;
+  EventRecord event;
+  event.op_id = EventRecord::kNoOperation;
+  event.kind = EventKind::fault;
+  event.status = EventStatus::failed;
+  event.rank = rank.value();
+  event.device = device(rank).id().ordinal.value();
+  event.stream = static_cast<std::uint64_t>(rank.value());
+  if (!error.context().culprits.empty()) event.culprit = error.context().culprits.front();
+  event.t_enqueue_ns = since_ns;
+  event.t_start_ns = since_ns;
+  event.t_end_ns = now_ns();
+  event.clock = ClockSource::host;
+  events_.record(event);
 }
 
 std::optional<Error> Fabric::fault_of(const Operation& operation) const {

@@ -73,7 +73,8 @@ class Fabric {
   std::shared_ptr<Operation> launch(const PrepareFn& prepare,
                                     std::span<const Stream> user_streams = {});
   // Blocks until all ranks came, then the last one calls `launch` for all. See rendezvous.h. A
-  // timeout poisons the fabric.
+  // timeout poisons the fabric, counts as a failure, and is an event of kind `fault` of the rank
+  // that noticed it.
   // `interrupted` is asked now and then by ranks that wait: true ends the round.
   using Interrupted = FunctionRef<bool()>;
   std::shared_ptr<Operation> meet(const Rendezvous::Arrival& arrival,
@@ -125,6 +126,7 @@ class Fabric {
   void submit_all(Operation& operation, std::span<const Stream> user_streams);
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
   std::optional<Error> fault_of(const Operation& operation) const;
+  void record_absence(const Error& error, Rank rank, std::int64_t since_ns);
   void poison(const Error& cause);        // and end the open rendezvous
   void poison_state(const Error& cause);  // the rest of it
   void raise_abort_flag();
