@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <optional>
 #include <span>
@@ -23,6 +22,7 @@
 #include "core/base/error.h"
 #include "core/base/event_ring.h"
 #include "core/base/function_ref.h"
+#include "core/base/mutex.h"
 #include "core/device/device.h"
 #include "core/memory/storage.h"
 
@@ -104,9 +104,9 @@ class Operation {
   std::int64_t enqueue_ns_ = 0;
   std::int64_t launch_ns_ = 0;
 
-  std::mutex decide_mutex_;  // guards error_, and the decision
+  Mutex decide_mutex_;  // held while it is decided
   std::atomic<bool> decided_{true};
-  std::optional<Error> error_;
+  std::optional<Error> error_ WEFT_THREAD_SAFETY(guarded_by(decide_mutex_));
 };
 
 }  // namespace weft::fabric

@@ -49,6 +49,7 @@ enum class ClockSource : std::uint8_t { none, host, device, predicted };
 
 struct EventRecord {
   static constexpr int kSchema = 1;
+  static constexpr std::uint64_t kNoOperation = UINT64_MAX;  // op_id of what was never launched
 
   std::uint64_t seq = 0;
   std::uint64_t op_id = 0;

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 def config() -> list:
     """
-    Every run-time variable: name, type, default, value, allowed, meaning, internal.
+    Every run-time variable: name, type, default, value, problem, allowed, meaning, internal.
 
-    Raises ConfigError for an unusable value in the environment.
+    problem: why the environment's value is unusable, or None; value is then the default.
     """
 
 def config_warnings() -> list[str]:
@@ -390,6 +390,9 @@ def topology_probe() -> Topology:
 
 def topology_preset(name: str, devices: int) -> Topology:
     """A known machine. Raises InvalidArgument that lists what there is."""
+
+def topology_preset_size(name: str) -> int:
+    """How many devices that machine has. Raises as topology_preset does."""
 
 def topology_presets() -> list[str]: ...
 

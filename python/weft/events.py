@@ -4,6 +4,9 @@ A fabric keeps its last 65,536 events. A snapshot is a copy and never changes. T
 of the host's steady clock, but `t_start_ns` and `t_end_ns` are of the clock that `clock` names:
 `host` (that same clock), `device` (the GPU's), `predicted` (a simulated fabric's link table) or
 `none` (not known; both are 0).
+
+An operation that not every rank came to in time was never launched: it is one event of kind
+`fault`, of the rank that noticed, with the first absent rank as `culprit` and 2**64 - 1 as `op_id`.
 """
 
 from __future__ import annotations

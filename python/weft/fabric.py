@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from weft import _weft
 from weft._call import wait_seconds
 from weft._config import setting
-from weft._errors import invalid, seconds_or_default
+from weft._errors import invalid, seconds_or_default, whole_number
 from weft._spec import resolve
 from weft.collectives import Collectives
-from weft.topology import Topology
+from weft.topology import Topology, default_preset
 from weft.work import InFlight
 
 if TYPE_CHECKING:
@@ -40,13 +40,15 @@ class Fabric(Collectives):
     """Ranks bound to devices, that see each other's memory, signals and faults.
 
     devices: `"sim:8"` (8 simulated devices, 1 to 64), `"cuda:0,1"` (these), `"cuda:0x4"` (4 ranks
-    on device 0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed),
-    or None: what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
-    topology: for simulated devices, the machine they stand for: a `Topology` or a preset's name.
+    on device 0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed;
+    there `"sim:2"` is the device of that index, and `"sim"` is `"sim:0"`), a `weft.Device` (a list
+    of one), or None: what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
+    topology: for simulated devices, the machine they stand for: a `Topology` or a preset's name;
+    None: the preset that WEFT_SIM_TOPOLOGY names, its links repeated for more devices than it has.
     timeout: seconds that a wait may take where the call does not say; None is WEFT_TIMEOUT (30).
 
-    Raises InvalidArgument (it says what there is), PeerAccessError, OutOfMemory, CudaError; then
-    nothing is left behind.
+    Raises InvalidArgument (it says what there is), ConfigError, PeerAccessError, OutOfMemory,
+    CudaError; then nothing is left behind.
 
     >>> import numpy as np, weft
     >>> with weft.Fabric("sim:4") as fab:
@@ -58,7 +60,7 @@ class Fabric(Collectives):
 
     def __init__(
         self,
-        devices: str | Sequence[object] | None = None,
+        devices: str | _weft.Device | Sequence[object] | None = None,
         *,
         topology: Topology | str | None = None,
         timeout: float | None = None,
@@ -71,8 +73,11 @@ class Fabric(Collectives):
             raise invalid(f"topology must be a Topology or the name of a preset, not {topology!r}")
         if topology is not None and not names[0].startswith("sim:"):
             raise invalid("topology= is for simulated devices; CUDA devices have their own")
+        if topology is None and names[0].startswith("sim:"):
+            default_preset()  # or a ConfigError that names the variable
         native = None if topology is None else topology._native
         self._native = _weft.Fabric(names, seconds, native)
+        self._devices = list(self._native.devices)
         self._in_flight = InFlight()
         self._stream_ordered = self._native.backend == "cuda"
 
@@ -86,7 +91,7 @@ class Fabric(Collectives):
     @property
     def devices(self) -> list[str]:
         """The device of each rank, e.g. `["cuda:0", "cuda:1"]`."""
-        return list(self._native.devices)
+        return list(self._devices)
 
     @property
     def backend(self) -> str:
@@ -132,12 +137,16 @@ class Fabric(Collectives):
         self._native.barrier(wait_seconds(timeout))
 
     def rank(self, index: int) -> RankView:
-        """One rank, to be driven from its own thread. InvalidArgument unless 0 <= index < size."""
+        """One rank, to be driven from its own thread.
+
+        index: an int or anything with `__index__`. InvalidArgument unless 0 <= index < size.
+        """
         from weft.rank_view import RankView
 
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < self.size:
+        rank = whole_number(index)
+        if rank is None or not 0 <= rank < self.size:
             raise invalid(f"rank must be from 0 to {self.size - 1}, not {index!r}")
-        return RankView(self, index)
+        return RankView(self, rank)
 
     def _finish(self, operation: _weft.Operation, tensors: object, async_op: bool) -> None:
         """Wait where a call blocks; else keep what the extension borrows until it has ended."""
@@ -161,10 +170,11 @@ class Fabric(Collectives):
     def stats(self) -> dict[str, Any]:
         """Totals since the fabric was opened or `reset_stats()`, ready for JSON.
 
-        operations (ended without error), empty (of those, with nothing to do), failed, bytes (of
-        one rank's vectors), seconds (in operations), predicted (whether those seconds come from the
-        link table of a simulated fabric), host_seconds (from launch to end, on the host's clock),
-        ranks (operations of each), links (bytes from rank to rank, `{"0->1": 1024}`).
+        operations (ended without error), empty (of those, with nothing to do), failed (also those
+        that not every rank came to in time), bytes (of one rank's vectors), seconds (in
+        operations), predicted (whether those seconds come from the link table of a simulated
+        fabric), host_seconds (from launch to end, on the host's clock), ranks (operations of each),
+        links (bytes from rank to rank, `{"0->1": 1024}`).
         """
         return dict(self._native.stats())
 
@@ -186,6 +196,7 @@ class Fabric(Collectives):
 
         Open it in ui.perfetto.dev: a rank is a process, times are microseconds since the block
         began. detail: "ops" ("chunks" is not there yet). Waits for what is under way at the end.
+        InvalidArgument where WEFT_EVENTS is off: there is nothing to write.
         """
         from weft.trace import record
 

@@ -220,7 +220,11 @@ class RankView:
         self, name: str, tensor: Any, output: Any, options: RankOptions, **particular: Any
     ) -> Any:
         if isinstance(tensor, (list, tuple)):
-            raise invalid(f"one rank's {name} takes one tensor; buckets are not there yet")
+            raise invalid(
+                f"one rank's {name} takes one tensor; buckets are not there yet",
+                rank=self.index,
+                device=self.device,
+            )
         stream = options.get("stream")
         operation = self._fabric._native.rank_collective(
             self.index,
@@ -233,7 +237,7 @@ class RankView:
                 options.get("timeout"),
                 **particular,
             ),
-            None if stream is None else stream_handle(stream),
+            None if stream is None else stream_handle(stream, self.index, self.device),
         )
         async_op = options.get("async_op", False)
         self._fabric._finish(operation, (tensor, output), async_op)

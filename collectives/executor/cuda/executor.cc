@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 
 #include "collectives/executor/cuda/ring.h"
+#include "core/base/mutex.h"
 #include "core/device/cuda/cuda_api.h"
 
 namespace weft::collectives {
@@ -64,11 +64,12 @@ DeviceFacts ask_device(int device) {
 
 // The facts of a device; the first call loads the kernels there.
 DeviceFacts device_facts(DeviceId id) {
-  static std::mutex mutex;
-  static std::array<std::optional<DeviceFacts>, kMaxDevices> known;
+  static Mutex& mutex = *new Mutex();
+  static auto& known WEFT_THREAD_SAFETY(guarded_by(mutex)) =
+      *new std::array<std::optional<DeviceFacts>, kMaxDevices>{};
   const int device = id.ordinal.value();
   if (device >= kMaxDevices) fail(ErrorCode::invalid_argument, id.str(), " is beyond cuda:63");
-  const std::scoped_lock lock(mutex);
+  const MutexLock lock(mutex);
   auto& facts = known[static_cast<std::size_t>(device)];
   if (!facts) facts = ask_device(device);
   return *facts;

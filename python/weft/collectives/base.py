@@ -28,6 +28,7 @@ class Base:
     """What the collectives need of a fabric."""
 
     _native: _weft.Fabric
+    _devices: list[str]
 
     @property
     @abstractmethod
@@ -46,7 +47,7 @@ class Base:
         **particular: Any,
     ) -> Any:
         async_op = options.pop("async_op")
-        streams = stream_handles(options.pop("streams"))
+        streams = stream_handles(options.pop("streams"), self._devices)
         operation = self._native.collective(
             name, inputs, outputs, arguments(**options, **particular), streams
         )

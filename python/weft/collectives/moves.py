@@ -65,8 +65,12 @@ class Moves(Base):
         >>> both[0].tolist()
         [1, 2, 3, 4]
         """
-        ins = member_list("inputs", inputs)
-        outputs = [joined(t, self.size) for t in ins] if out is None else member_list("out", out)
+        ins = member_list("inputs", inputs, self._devices)
+        outputs = (
+            [joined(t, self.size) for t in ins]
+            if out is None
+            else member_list("out", out, self._devices)
+        )
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         result: list[T] | Work = self._collective("all_gather", ins, outputs, options)
         return result
@@ -114,8 +118,8 @@ class Moves(Base):
         >>> copies[1].tolist()
         [1, 2]
         """
-        inputs = member_list("tensors", tensors)
-        outputs = inputs if out is None else member_list("out", out)
+        inputs = member_list("tensors", tensors, self._devices)
+        outputs = inputs if out is None else member_list("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         number = rank_number("root", root, self.size)
         result: list[T] | Work = self._collective(
@@ -167,14 +171,14 @@ class Moves(Base):
         >>> [p.tolist() for p in parts]
         [[1], [2]]
         """
-        inputs = member_list("tensors", tensors)
+        inputs = member_list("tensors", tensors, self._devices)
         number = rank_number("root", root, self.size)
         if out is None and self._native.backend == "cuda" and self.size > 1:
             raise invalid("scatter needs out= on CUDA: the parts live on other devices")
         outputs = (
             [split(_member(inputs, number), self.size) for _ in range(self.size)]
             if out is None
-            else member_list("out", out)
+            else member_list("out", out, self._devices)
         )
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         result: list[T] | Work = self._collective("scatter", inputs, outputs, options, root=number)
@@ -223,13 +227,13 @@ class Moves(Base):
         >>> both[0].tolist(), both[1]
         ([1, 2], None)
         """
-        inputs = member_list("tensors", tensors)
+        inputs = member_list("tensors", tensors, self._devices)
         number = rank_number("root", root, self.size)
         outputs: list[Any] = [None] * self.size
         if out is None:
             outputs[number] = joined(_member(inputs, number), self.size)
         else:
-            outputs = member_list("out", out)
+            outputs = member_list("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         result: list[T | None] | Work = self._collective(
             "gather", inputs, outputs, options, root=number
@@ -281,13 +285,13 @@ class Moves(Base):
         >>> [s.tolist() for s in swapped]
         [[1, 3], [2, 4]]
         """
-        ins = member_list("inputs", inputs)
+        ins = member_list("inputs", inputs, self._devices)
         n = self.size
         rows = None if splits is None else [_numbers("splits", row, n) for row in splits]
         if rows is not None and len(rows) != n:
             raise invalid(f"splits must have a row for each of {n} ranks, not {len(rows)}")
         if out is not None:
-            outputs = member_list("out", out)
+            outputs = member_list("out", out, self._devices)
         elif rows is None:
             outputs = [empty_like_kind(t, tuple(t.shape)) for t in ins]
         else:
@@ -344,7 +348,7 @@ class Moves(Base):
         >>> got[0], got[1].tolist(), got[2].tolist()
         (None, [0], [1])
         """
-        inputs = member_list("tensors", tensors)
+        inputs = member_list("tensors", tensors, self._devices)
         n = self.size
         partners = [-1 if t is None else rank_number("to", t, n) for t in member_list("to", to)]
         if out is None:
@@ -352,7 +356,7 @@ class Moves(Base):
                 _like_receiver(inputs, rank) if rank in partners else None for rank in range(n)
             ]
         else:
-            outputs = member_list("out", out)
+            outputs = member_list("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         result: list[T | None] | Work = self._collective(
             "send_recv", inputs, outputs, options, to=partners

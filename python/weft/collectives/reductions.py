@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from weft._call import member_list, rank_number, text
-from weft._errors import invalid
+from weft._errors import invalid, whole_number
 from weft._outputs import split
 from weft.collectives.base import Base, gathered
 
@@ -75,8 +75,8 @@ class Reductions(Base):
         >>> [x.tolist() for x in largest]
         [[4, 5], [4, 5]]
         """
-        inputs = member_list("tensors", tensors)
-        outputs = inputs if out is None else member_list("out", out)
+        inputs = member_list("tensors", tensors, self._devices)
+        outputs = inputs if out is None else member_list("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         particular = {} if group_size is None else {"group_size": _positive(group_size)}
         result: list[T] | Work = self._collective(
@@ -127,8 +127,12 @@ class Reductions(Base):
         >>> [p.tolist() for p in parts]
         [[11], [22]]
         """
-        ins = member_list("inputs", inputs)
-        outputs = [split(t, self.size) for t in ins] if out is None else member_list("out", out)
+        ins = member_list("inputs", inputs, self._devices)
+        outputs = (
+            [split(t, self.size) for t in ins]
+            if out is None
+            else member_list("out", out, self._devices)
+        )
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         result: list[T] | Work = self._collective(
             "reduce_scatter", ins, outputs, options, op=text("op", op)
@@ -181,8 +185,8 @@ class Reductions(Base):
         >>> [s.tolist() for s in sums]
         [[1, 2], [4, 6]]
         """
-        inputs = member_list("tensors", tensors)
-        outputs = inputs if out is None else member_list("out", out)
+        inputs = member_list("tensors", tensors, self._devices)
+        outputs = inputs if out is None else member_list("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         number = rank_number("root", root, self.size)
         result: list[T] | Work = self._collective(
@@ -192,6 +196,7 @@ class Reductions(Base):
 
 
 def _positive(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 20:
+    size = whole_number(value)
+    if size is None or not 0 < size < 1 << 20:
         raise invalid(f"group_size must be a whole number above 0, not {value!r}")
-    return value
+    return size
