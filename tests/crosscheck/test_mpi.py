@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+from weft.bench.mpi import DTYPES, MpiRunner, MpiUnavailableError, find_mpiexec
 
 import weft
-from weft.bench.mpi import DTYPES, MpiRunner, MpiUnavailableError, find_mpiexec
 from weft.bench.row import Case
 from weft.bench.sweep import Plan, sweep
 

@@ -32,7 +32,7 @@ _DEVICE_CODE = re.compile(
 # Module -> the only part of python/weft that may import it when it is itself imported.
 LAZY = {name: "" for name in ("matplotlib", "sklearn", "torch", "mpi4py", "ml_dtypes", "scipy")}
 LAZY |= {"click": "python/weft/cli/", "rich": "python/weft/cli/"}
-LAZY["mpi4py"] = "python/weft/bench/mpi_worker.py"  # a program of its own
+LAZY["mpi4py"] = "python/weft/bench/rivals/mpi_worker.py"  # a program of its own
 # What the library proper must not know.
 TOOLS = ("weft.cli", "weft.demo", "weft.bench")
 TOOL_FILES = tuple(f"python/weft/{name}" for name in ("cli", "demo", "bench", "__main__.py"))

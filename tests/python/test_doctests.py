@@ -12,7 +12,7 @@ import weft
 ROOT = pathlib.Path(__file__).parents[2]
 
 # Programs: importing one runs it, or starts MPI in this process.
-PROGRAMS = {"weft.__main__", "weft.bench.mpi_worker"}
+PROGRAMS = {"weft.__main__", "weft.bench.rivals.mpi_worker"}
 
 
 def modules():

@@ -2,56 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import weft
+from weft.bench.link import LinkRates
 from weft.bench.row import Row
-from weft.topology import Topology, probe
+from weft.topology import probe
 
-__all__ = ["make_record", "peak_gbps"]
+__all__ = ["make_record"]
 
 
-def make_record(command: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
-    """The record of `rows`, made by `command` on this machine, now."""
+def make_record(
+    command: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    link: LinkRates | None = None,
+    cuda: str | None = None,
+    versions: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The record of `rows`, made by `command` on this machine, now.
+
+    cuda: the driver's version of CUDA; versions: of the implementations compared with.
+    """
     return {
         "schema": "weft.bench/1",
         "command": list(command),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "weft": _version(),
+        "versions": versions or {},
         "machine": {
             "gpus": [str(node["name"]) for node in probe().nodes()],
             "cpu": _cpu(),
             "driver": _driver(),
-            "cuda": weft._weft.build_info()["cuda_architectures"] or None,
+            "cuda": cuda,
         },
-        "link": {"copy_engine_bidir_gbps": None, "copy_engine_gbps": None},
+        "link": asdict(link or LinkRates()),
         "rows": [row.as_json() for row in rows],
     }
-
-
-def peak_gbps(topology: Topology, devices: Sequence[str]) -> float | None:
-    """The slowest link between the devices of neighbouring ranks, one way, 10^9 bytes per second.
-
-    None where it is not known, or all ranks share a device.
-    """
-    document = json.loads(topology.to_json())
-    places = {node["device"]: place for place, node in enumerate(document["devices"])}
-    links = {(link["from"], link["to"]): link["bytes_per_second"] for link in document["links"]}
-    pairs = [
-        (places.get(one), places.get(other))
-        for one, other in zip(devices, [*devices[1:], devices[0]], strict=True)
-        if one != other
-    ]
-    rates = [links.get(pair) for pair in pairs]
-    known = [rate for rate in rates if rate is not None]
-    return min(known) / 1e9 if known and len(known) == len(rates) else None
 
 
 def _version() -> str:

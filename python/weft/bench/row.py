@@ -1,4 +1,4 @@
-"""One row of a benchmark, and what is computed from the times of its iterations.
+"""One row of a benchmark, and what is computed from the times of its operations.
 
 Units: microseconds and 10^9 bytes per second, as in nccl-tests. What is not known is None.
 """
@@ -10,24 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Case", "Row", "bus_factor", "make_row", "percentile"]
+from weft.bench.collective import Case, bus_factor
 
-
-@dataclass(frozen=True)
-class Case:
-    """What is timed: one collective at one size."""
-
-    collective: str
-    dtype: str
-    op: str
-    count: int  # elements of a rank's vector
-    item_bytes: int
-    in_place: bool
-
-    @property
-    def bytes(self) -> int:
-        """Of one rank's vector."""
-        return self.count * self.item_bytes
+__all__ = ["Row", "make_row", "percentile"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +25,16 @@ class Row:
     dtype: str
     op: str
     bytes: int
+    count: int
+    root: int  # -1 where there is none
     ranks: int
     devices: list[str]
     in_place: bool
     mode: str
     clock: str  # "host" or "device": what measured the times
+    cache: str | None  # "cold": every operation finds its data outside the L2; "hot"; not known
+    iterations: int  # operations of one sample
+    samples: int  # of all rounds
     time_us: float
     p50_us: float
     p99_us: float
@@ -55,7 +45,7 @@ class Row:
     pct_peak: float | None
     blocks: int | None
     scratch_bytes: int | None
-    wrong: int
+    wrong: int | None  # None: not checked (-c 0)
     predicted: bool  # whether time_us is; times here are always measured
     predicted_us: float | None  # what the link table of a simulated fabric says
 
@@ -75,15 +65,6 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     return ordered[max(int(rank) - 1, 0)]
 
 
-def bus_factor(collective: str, ranks: int) -> float:
-    """busbw / algbw, as nccl-tests defines it. KeyError for an unknown collective.
-
-    >>> bus_factor("all_reduce", 4)
-    1.5
-    """
-    return {"all_reduce": 2 * (ranks - 1) / ranks}[collective]
-
-
 def make_row(
     case: Case,
     rounds: Sequence[Sequence[float]],
@@ -91,7 +72,7 @@ def make_row(
     peak_gbps: float | None = None,
     **told: Any,
 ) -> Row:
-    """The row for `rounds`: for each round, the seconds of its iterations (the slowest rank's).
+    """The row for `rounds`: for each round its samples, seconds of one operation (slowest rank).
 
     peak_gbps: what pct_peak refers to. told: the fields of Row that are not computed.
     """
@@ -99,13 +80,17 @@ def make_row(
     medians = [1e6 * statistics.median(one) for one in rounds]
     time_us = statistics.median(samples)
     algbw = case.bytes / time_us / 1e3
-    busbw = algbw * bus_factor(case.collective, told["ranks"])
+    busbw = algbw * bus_factor(case.collective, case.ranks)
     return Row(
         collective=case.collective,
         dtype=case.dtype,
         op=case.op,
         bytes=case.bytes,
+        count=case.count,
+        root=case.root if case.kind.rooted else -1,
+        ranks=case.ranks,
         in_place=case.in_place,
+        samples=len(samples),
         time_us=time_us,
         p50_us=percentile(samples, 50),
         p99_us=percentile(samples, 99),

@@ -22,16 +22,22 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
-def size_steps(smallest: int, largest: int, factor: int) -> list[int]:
-    """smallest, smallest * factor, ... up to largest. ValueError unless it ends.
+def size_steps(smallest: int, largest: int, factor: int, step: int | None = None) -> list[int]:
+    """smallest, smallest * factor (or smallest + step), ... to largest. ValueError unless it ends.
 
     >>> size_steps(8, 64, 2)
     [8, 16, 32, 64]
+    >>> size_steps(8, 30, 2, 10)
+    [8, 18, 28]
     >>> size_steps(8, 8, 1)
     [8]
     """
     if smallest > largest:
         raise ValueError(f"the smallest size, {smallest} bytes, is above the largest, {largest}")
+    if step is not None:
+        if step < 1:
+            raise ValueError("a step is 1 byte or more")
+        return list(range(smallest, largest + 1, step))
     if factor < 2 or smallest < 1:
         if smallest == largest:
             return [smallest]

@@ -1,7 +1,7 @@
 """The command line `weft`. Data goes to stdout, everything else to stderr.
 
-Exit codes: 0 ok, 1 wrong result or a failed operation, 2 usage, 4 a named device is missing,
-5 timeout.
+Exit codes: 0 ok, 1 wrong result or a failed operation, 2 usage, 3 below the baseline, 4 a named
+device is missing, 5 timeout.
 """
 
 from __future__ import annotations

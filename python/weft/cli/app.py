@@ -23,6 +23,7 @@ class ExitCode:
     OK = 0
     WRONG = 1
     USAGE = 2
+    BELOW_BASELINE = 3
     MISSING_DEVICE = 4
     TIMEOUT = 5
 

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from weft.cli.app import ExitCode
-from weft.cli.output import STDOUT, file_option, note, write_data
+from weft.cli.bench_options import Outputs, Request, read
+from weft.cli.output import file_option, note, write_data
 from weft.cli.progress import progress
 
 if TYPE_CHECKING:
+    from weft.bench.cuda_driver import Driver
+    from weft.bench.link import LinkRates
     from weft.bench.row import Row
     from weft.bench.runner import Runner
     from weft.bench.sweep import Plan
     from weft.fabric import Fabric
 
 __all__ = ["command"]
-
-_COLLECTIVES = ("all_reduce",)
-_RIVALS = ("mpi",)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where results go; None: not written, "-": stdout."""
-
-    json: str | None
-    csv: str | None
-    plot: str | None
-
-    @property
-    def table(self) -> bool:
-        """Whether the table may have stdout."""
-        return STDOUT not in (self.json, self.csv)
 
 
 class _Size(click.ParamType[int]):
@@ -55,24 +40,43 @@ class _Size(click.ParamType[int]):
 
 
 _POSITIVE = click.IntRange(min=1)
+_NATURAL = click.IntRange(min=0)
 
 
-@click.command("bench", epilog="Sizes take K, M and G, powers of 1024; rates are in 10^9 B/s.")
+@click.command(
+    "bench",
+    epilog="Sizes take K, M and G, powers of 1024; rates are in 10^9 B/s. Exit codes: 1 wrong "
+    "elements, 2 usage, 3 slower than the baseline, 4 a device is missing, 5 timeout.",
+)
 @click.argument("collective")
 @click.option("-b", "--minbytes", type=_Size(), default="8", show_default=True)
 @click.option("-e", "--maxbytes", type=_Size(), default="32M", show_default=True)
 @click.option("-f", "--stepfactor", type=_POSITIVE, default=2, show_default=True)
+@click.option("-i", "--stepbytes", type=_Size(), help="Add it from size to size, instead of -f.")
 @click.option("-d", "--datatype", default="float32", show_default=True, help="Or all, or a,b,c.")
 @click.option("-o", "--op", default="sum", show_default=True, help="sum avg min max prod; all.")
-@click.option("-n", "--iters", type=_POSITIVE, default=20, show_default=True, help="A round.")
-@click.option("-w", "--warmup_iters", type=click.IntRange(min=0), default=5, show_default=True)
+@click.option("-r", "--root", type=_NATURAL, default=0, show_default=True)
+@click.option("-n", "--iters", type=_POSITIVE, help="Operations a sample [20, fewer when large].")
+@click.option("-G", "--cudagraph", type=_POSITIVE, help="Samples a round [20, fewer when large].")
+@click.option("-w", "--warmup_iters", type=_NATURAL, default=5, show_default=True)
+@click.option("-c", "--check", type=click.IntRange(0, 1), default=1, show_default=True)
+@click.option("--rounds", type=_POSITIVE, help="Of all in turn [5 with --vs, else 1].")
 @click.option(
-    "--rounds", type=_POSITIVE, help="Of all implementations in turn [5 with --vs, else 1]."
+    "--mode",
+    type=click.Choice(["graph", "eager"]),
+    help="Replayed graphs, or calls [graph on GPUs where this build has it, else eager].",
 )
+@click.option("--hot-l2", is_flag=True, help="One set of buffers, which may stay in the L2.")
 @click.option("--devices", help="sim:4, cuda:0,1, cuda:0x4; else all GPUs or 4 simulated devices.")
 @click.option("--algo", default="auto", show_default=True)
-@click.option("--timeout", type=float, help="Seconds an operation may take [WEFT_TIMEOUT].")
-@click.option("--vs", multiple=True, help="Also time this implementation: mpi.")
+@click.option("--max-blocks", type=_POSITIVE, help="The most thread blocks a rank.")
+@click.option("--scratch", type=_Size(), help="Bytes of scratch a rank.")
+@click.option("-T", "--timeout", type=float, help="Seconds an operation may take [WEFT_TIMEOUT].")
+@click.option("--vs", multiple=True, help="Also time: nccl,nccl-sym,torch,torch-nccl,mpi.")
+@click.option("--nccl", metavar="PATH", help="libnccl.so.2 [of the package nvidia-nccl].")
+@click.option("--baseline", metavar="FILE", help="A record; exit with 3 where weft is slower.")
+@click.option("--tolerance", type=float, default=5.0, show_default=True, help="Per cent of it.")
+@click.option("--explain", is_flag=True, help="Say what the columns mean and what bounds a row.")
 @file_option("--json", "the record (schema weft.bench/1)")
 @file_option("--csv", "the rows as CSV")
 @click.option("--plot", metavar="FILE", help="Draw bus bandwidth over size into FILE.")
@@ -80,83 +84,131 @@ _POSITIVE = click.IntRange(min=1)
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Time a collective, check its results and print a table.
 
-    Times are measured on the host. On simulated devices they are those of the simulator; what the
-    simulated links would take stands apart, as predicted. Exits with 1 if an element was wrong.
+    COLLECTIVE: all_reduce, reduce_scatter, all_gather, broadcast, reduce, all_to_all, scatter,
+    gather, send_recv (each rank to the next) or p2p (rank 0 to 1, and both ways).
+
+    Every implementation takes its turn in every round. On simulated devices times are those of the
+    simulator on this host; what the simulated links would take stands apart, as predicted.
     """
-    outputs = Outputs(options["json_file"], options["csv_file"], options["plot"])
-    if outputs.json == outputs.csv == STDOUT:
-        raise click.UsageError("--json and --csv cannot both have stdout: give one a FILE")
-    plan = _plan(options)
-    rivals = _rivals(options["vs"], plan)
-    if outputs.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        raise click.UsageError("--plot needs matplotlib: pip install matplotlib")
+    from weft.bench.runner import RivalUnavailableError
     from weft.fabric import Fabric
 
+    request = read(options)
     with ExitStack() as stack:
-        fabric = stack.enter_context(Fabric(options["devices"]))
-        _check_memory(plan, fabric, 1 + len(rivals))
-        rows = _run(plan, fabric, rivals, options, outputs, stack)
-    _write(rows, outputs)
+        fabric = stack.enter_context(Fabric(options["devices"], **_fabric_options(options)))
+        try:
+            rows, record = _run(request, fabric, options, stack)
+        except RivalUnavailableError as error:
+            raise click.UsageError(str(error)) from error
+    _write(rows, record, request.outputs)
     if any(row.wrong for row in rows):
         ctx.exit(ExitCode.WRONG)
+    if request.baseline is not None:
+        slower = request.baseline.slower(rows, options["tolerance"])
+        for line in slower:
+            note(f"weft: below the baseline: {line}")
+        if slower:
+            ctx.exit(ExitCode.BELOW_BASELINE)
 
 
-def _plan(options: dict[str, Any]) -> Plan:
-    from weft.bench.pattern import DTYPES, FLOATS, OPS
-    from weft.bench.sizes import size_steps
-    from weft.bench.sweep import Plan
+def _fabric_options(options: dict[str, Any]) -> dict[str, Any]:
+    from weft.fabric import Fabric
 
-    if options["collective"] not in _COLLECTIVES:
-        raise click.UsageError(
-            f"{options['collective']!r} is not there; there is: {', '.join(_COLLECTIVES)}"
-        )
-    kinds = [
-        (dtype, op)
-        for dtype in _chosen("-d", options["datatype"], DTYPES)
-        for op in _chosen("-o", options["op"], OPS)
-        if op != "avg" or dtype in FLOATS
-    ]
-    if not kinds:
-        raise click.UsageError(f"there is no avg of {options['datatype']}, only of floats")
-    try:
-        sizes = size_steps(options["minbytes"], options["maxbytes"], options["stepfactor"])
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    rounds = options["rounds"] or (5 if options["vs"] else 1)
-    return Plan("all_reduce", tuple(kinds), tuple(sizes), options["iters"], rounds)
+    if options["scratch"] is None:
+        return {}
+    if "scratch" not in inspect.signature(Fabric.__init__).parameters:
+        raise click.UsageError("--scratch: Fabric has no scratch= in this build")
+    return {"scratch": options["scratch"]}
 
 
-def _chosen(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
-    chosen = tuple(known) if text == "all" else tuple(text.split(","))
-    for name in chosen:
-        if name not in known:
-            raise click.UsageError(f"{flag} {name!r} is not one of: {', '.join(known)}, all")
-    return chosen
+def _run(
+    request: Request, fabric: Fabric, options: dict[str, Any], stack: ExitStack
+) -> tuple[list[Row], dict[str, Any]]:
+    """The rows, and the parts of the record that are not rows."""
+    from weft.bench.cuda_driver import open_driver
+    from weft.bench.link import measure_fabric, peak_gbps
+    from weft.bench.rivals import choose
+
+    simulated = fabric.backend == "sim"
+    driver = None if simulated else open_driver()
+    plan = request.plan(fabric, driver)
+    choose.check(request.rivals, plan, fabric.backend, fabric.devices, options["nccl"])
+    _check_memory(plan, fabric, 1 + len(request.rivals))
+    link: LinkRates | None = None
+    runners = [_weft_runner(fabric, driver, options)]
+    stack.callback(runners[0].close)
+    if driver is not None:
+        stack.callback(driver.close)
+        driver.timeout = (options["timeout"] or 30.0) * 2
+        link = measure_fabric(driver, fabric)
+    others, versions = choose.start(
+        request.rivals, plan, fabric, driver, options["nccl"], request.patience, stack
+    )
+    rows = _sweep(
+        plan,
+        [*runners, *others],
+        request,
+        lambda case: None if link is None else peak_gbps(link, case),
+    )
+    cuda = None if driver is None else driver.version()
+    return rows, {"link": link, "cuda": cuda, "versions": versions}
 
 
-def _rivals(names: Sequence[str], plan: Plan) -> list[str]:
-    rivals = [name for given in names for name in given.split(",")]
-    for name in rivals:
-        if name not in _RIVALS:
-            raise click.UsageError(f"--vs {name!r} is not there; there is: {', '.join(_RIVALS)}")
-    if rivals:
-        from weft.bench.mpi import DTYPES, MpiUnavailableError, find_mpiexec
+def _weft_runner(fabric: Fabric, driver: Driver | None, options: dict[str, Any]) -> Runner:
+    from weft.bench.link import ordinals_of
+    from weft.bench.weft_runner import WeftRunner
 
-        try:
-            find_mpiexec()
-        except MpiUnavailableError as error:
-            raise click.UsageError(str(error)) from error
-        for dtype, op in plan.kinds:
-            if op == "avg" or dtype not in DTYPES:
-                raise click.UsageError(f"MPI has no {op} of {dtype}; compare without it")
-    return rivals
+    arguments = {
+        "algorithm": None if options["algo"] == "auto" else options["algo"],
+        "max_blocks": options["max_blocks"],
+        "timeout": options["timeout"],
+    }
+    if driver is None:
+        return WeftRunner(fabric, **arguments)
+    ordinals = ordinals_of(fabric.devices)
+    there = driver
+    return WeftRunner(
+        fabric,
+        flush=lambda size: there.flush(ordinals, size),
+        synchronize=lambda: there.synchronize(ordinals),
+        **arguments,
+    )
+
+
+def _sweep(plan: Plan, runners: Sequence[Runner], request: Request, peak: Any) -> list[Row]:
+    """Run it, printing lines as they come; the header only once there is one."""
+    from weft.bench.collective import COLLECTIVES
+    from weft.bench.explain import explain
+    from weft.bench.sweep import cases, sweep
+    from weft.bench.table import header, line, summary
+
+    table = request.outputs.table
+    both = COLLECTIVES[plan.collective].in_place
+    rows: list[Row] = []
+    waiting: dict[str, Row] = {}
+    title = f"{plan.collective} on {plan.ranks} ranks"
+    with progress(title, len(cases(plan)) * len(runners)) as advance:
+        for row in sweep(plan, runners, peak):
+            if table and not rows:
+                click.echo(header(row))
+            rows.append(row)
+            if both and not row.in_place:
+                waiting[row.impl] = row
+            elif table:
+                click.echo(line(waiting.pop(row.impl), row) if both else line(row, None))
+            advance(1, f"{row.impl} {row.bytes} B")
+    say = click.echo if table else note
+    say(summary(rows))
+    if request.explain:
+        say(explain(rows))
+    return rows
 
 
 def _check_memory(plan: Plan, fabric: Fabric, implementations: int) -> None:
     from weft.bench.sweep import available_memory, largest_memory
 
     there = available_memory() if fabric.backend == "sim" else None
-    need = largest_memory(plan, fabric.size, implementations)
+    need = largest_memory(plan, implementations)
     if there is not None and need > there:
         raise click.UsageError(
             f"the largest size needs about {need / 1e9:.1f} GB of host memory and "
@@ -164,52 +216,12 @@ def _check_memory(plan: Plan, fabric: Fabric, implementations: int) -> None:
         )
 
 
-def _run(
-    plan: Plan,
-    fabric: Fabric,
-    rivals: Sequence[str],
-    options: dict[str, Any],
-    outputs: Outputs,
-    stack: ExitStack,
-) -> list[Row]:
-    from weft.bench.mpi import MpiRunner
-    from weft.bench.record import peak_gbps
-    from weft.bench.runner import WeftRunner
-    from weft.bench.sweep import cases, sweep
-    from weft.bench.table import header, line, summary
-
-    warmup, timeout = options["warmup_iters"], options["timeout"]
-    runners: list[Runner] = [
-        WeftRunner(fabric, algorithm=options["algo"], warmup=warmup, timeout=timeout)
-    ]
-    for _ in rivals:
-        runners.append(MpiRunner(fabric.size, warmup=warmup, timeout=(timeout or 30.0) * 4))
-    for runner in runners:
-        stack.callback(runner.close)
-    simulated = fabric.backend == "sim"
-    peak = None if simulated else peak_gbps(fabric.topology, fabric.devices)
-    if outputs.table:
-        click.echo(header(simulated))
-    rows: list[Row] = []
-    waiting: dict[str, Row] = {}
-    with progress(f"all_reduce on {fabric.size} ranks", len(cases(plan)) * len(runners)) as advance:
-        for row in sweep(plan, runners, peak):
-            rows.append(row)
-            if not row.in_place:
-                waiting[row.impl] = row
-            elif outputs.table:
-                click.echo(line(waiting.pop(row.impl), row))
-            advance(1, f"{row.impl} {row.bytes} B")
-    (click.echo if outputs.table else note)(summary(rows))
-    return rows
-
-
-def _write(rows: Sequence[Row], outputs: Outputs) -> None:
+def _write(rows: Sequence[Row], record: dict[str, Any], outputs: Outputs) -> None:
     if outputs.json is not None:
         from weft.bench.record import make_record
 
-        command = ["weft", *sys.argv[1:]]
-        write_data(outputs.json, json.dumps(make_record(command, rows), indent=2))
+        whole = make_record(["weft", *sys.argv[1:]], rows, **record)
+        write_data(outputs.json, json.dumps(whole, indent=2))
     if outputs.csv is not None:
         from weft.bench.table import csv_text
 

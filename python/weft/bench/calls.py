@@ -1,0 +1,66 @@
+"""How weft is asked for each collective, and what `weft.Graph` is asked for.
+
+The only place of the benchmark that knows these signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import weft
+from weft.bench.collective import Case
+from weft.bench.runner import RivalUnavailableError
+
+__all__ = ["CapturedGraph", "call", "graphs_available", "method_of"]
+
+
+def method_of(collective: str) -> str:
+    """The method of `Fabric` that `collective` needs.
+
+    >>> method_of("p2p"), method_of("all_reduce")
+    ('send_recv', 'all_reduce')
+    """
+    return "send_recv" if collective == "p2p" else collective
+
+
+def call(fabric: Any, case: Case, inputs: Sequence[Any], out: Sequence[Any], **more: Any) -> Any:
+    """One operation of `case`, all ranks at once. more: algorithm=, timeout=, async_op=, ..."""
+    method = getattr(fabric, method_of(case.collective))
+    if not case.in_place:
+        more["out"] = list(out)
+    if case.kind.reduces:
+        more["op"] = case.op
+    if case.kind.rooted:
+        more["root"] = case.root
+    if method_of(case.collective) == "send_recv":
+        more["pairs"] = case.pairs
+    return method(list(inputs), **more)
+
+
+def graphs_available() -> bool:
+    """Whether this build has `weft.Graph`."""
+    return hasattr(weft, "Graph")
+
+
+class CapturedGraph:
+    """What `record` asks of the fabric, recorded once, run as often as wanted."""
+
+    def __init__(self, fabric: Any, record: Callable[[], None]) -> None:
+        if not graphs_available():
+            raise RivalUnavailableError("weft.Graph is not available in this build: --mode eager")
+        self._graph = weft.Graph()
+        with self._graph.capture(fabric):
+            record()
+
+    def info(self) -> dict[str, Any]:
+        """What was chosen for it (algorithm, blocks, ...), where the graph tells."""
+        return dict(getattr(self._graph, "info", None) or {})
+
+    def launch(self) -> None:
+        """Run it; stream-ordered on CUDA, blocking on simulated devices."""
+        self._graph.replay()
+
+    def timed(self) -> float:
+        """Run it and wait: seconds from start to end, of the slowest device."""
+        return 1e-6 * float(self._graph.replay(timing=True))
