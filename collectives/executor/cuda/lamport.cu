@@ -1,0 +1,128 @@
+// The one-shot Lamport kernel: see lamport.h for the protocol.
+//
+// A thread works in batches of kVectors vectors, `threads` apart. It pushes a batch, pushes the
+// next, and only then waits for the first: so the link never waits for a reduction.
+#include "collectives/executor/cuda/lamport.cuh"
+#include "collectives/executor/cuda/lamport.h"
+
+namespace weft::collectives::cuda {
+namespace {
+
+using fabric::cuda::FaultLatch;
+
+constexpr int kThreads = 512;
+constexpr int kVectors = 4;
+
+// Vectors [begin, end) of the vector; kWhole: all of them complete and aligned.
+template <class Fold, bool kWhole, int kCount>
+class Stretch {
+ public:
+  __device__ Stretch(const FlaggedBlock& block, int begin, int end, FaultLatch& latch,
+                     const Fold& fold)
+      : block_(block), params_(block.params), begin_(begin), end_(end), latch_(latch),
+        fold_(fold) {}
+
+  __device__ bool run() {
+    const int apart = block_.threads * kCount;
+    int first = begin_ + block_.thread;
+    if (first >= end_) return true;
+    uint4 own[kCount];
+    push(first, own);
+    for (;;) {
+      const int next = first + apart;
+      uint4 own_next[kCount];
+      if (next < end_) push(next, own_next);
+      if (!reduce(first, own)) return false;
+      if (next >= end_) return true;
+#pragma unroll
+      for (int u = 0; u < kCount; ++u) own[u] = own_next[u];
+      first = next;
+    }
+  }
+
+ private:
+  using T = typename Fold::type;
+
+  __device__ int at(int first, int u) const { return first + u * block_.threads; }
+
+  // Reads a batch of the input and pushes it to every peer; `own` is what they get.
+  __device__ void push(int first, uint4 (&own)[kCount]) const {
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      if (at(first, u) >= end_) continue;
+      const std::int64_t offset = at(first, u) * kLineBytes;
+      if constexpr (kWhole) {
+        own[u] = *reinterpret_cast<const uint4*>(params_.input + offset);
+      } else {
+        own[u] = load_part<T, uint4>(params_.input, offset, params_.bytes);
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) own[u] = Sentinel<T>::without(own[u]);
+    for (int step = 1; step < params_.world; ++step) {
+      uint4* lines = block_.lines(block_.peer(step), params_.rank);
+#pragma unroll
+      for (int u = 0; u < kCount; ++u) {
+        if (at(first, u) < end_) Sentinel<T>::store(lines + at(first, u), own[u]);
+      }
+    }
+  }
+
+  // Waits for the batch of every peer and writes the output.
+  __device__ bool reduce(int first, const uint4 (&own)[kCount]) const {
+    typename Fold::Wide partial[kCount][Pack<T>::kElements];
+    for (int source = 0; source < params_.world; ++source) {
+      uint4 values[kCount];
+#pragma unroll
+      for (int u = 0; u < kCount; ++u) values[u] = own[u];
+      if (source != params_.rank &&
+          !take<T>(params_, block_.lines(params_.rank, source), first, block_.threads, end_, source,
+                   0, latch_, values)) {
+        return false;
+      }
+#pragma unroll
+      for (int u = 0; u < kCount; ++u) fold_in<Fold>(partial[u], values[u], source == 0);
+    }
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      if (at(first, u) >= end_) continue;
+      const uint4 result = finish(partial[u], fold_);
+      const std::int64_t offset = at(first, u) * kLineBytes;
+      if constexpr (kWhole) {
+        *reinterpret_cast<uint4*>(params_.output + offset) = result;
+      } else {
+        store_part<T>(params_.output, offset, params_.bytes, result);
+      }
+    }
+    return true;
+  }
+
+  const FlaggedBlock& block_;
+  const FlaggedParams& params_;
+  int begin_;
+  int end_;
+  FaultLatch& latch_;
+  const Fold& fold_;
+};
+
+__global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedParams params) {
+  __shared__ std::uint32_t left;
+  const FlaggedBlock block = begin_flagged(params, &left);
+  FaultLatch latch(&left, params.records + blockIdx.x, params.limits);
+  if (!pass_fault_point(params, 0, latch)) return;
+  const bool aligned =
+      is_aligned(params.input, kLineBytes) && is_aligned(params.output, kLineBytes);
+  const int whole = aligned ? static_cast<int>(params.bytes / kLineBytes) : 0;
+  const int all = static_cast<int>((params.bytes + kLineBytes - 1) / kLineBytes);
+  with_float_fold(params.dtype, params.op, params.world, [&](const auto& fold) {
+    using Fold = std::remove_cvref_t<decltype(fold)>;
+    if (!Stretch<Fold, true, kVectors>(block, 0, whole, latch, fold).run()) return;
+    if (whole < all) Stretch<Fold, false, 1>(block, whole, all, latch, fold).run();
+  });
+}
+
+}  // namespace
+
+Kernel lamport_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+
+}  // namespace weft::collectives::cuda
