@@ -11,6 +11,7 @@ namespace {
 }  // namespace
 
 schedule::TilingLimits cuda_ring_limits(const fabric::Fabric&, DType, std::int32_t) { absent(); }
+void cuda_prepare_scratch(fabric::Fabric&) { absent(); }
 void cuda_ring_preload(const fabric::Fabric&) { absent(); }
 Work cuda_ring_work(const fabric::Fabric&, const Plan&, Rank) { absent(); }
 

@@ -6,7 +6,9 @@
 #include <mutex>
 #include <optional>
 
+#include "collectives/executor/cuda/kernel.h"
 #include "collectives/executor/cuda/ring.h"
+#include "collectives/executor/cuda/scratch.h"
 #include "core/device/cuda/cuda_api.h"
 
 namespace weft::collectives {
@@ -34,30 +36,12 @@ int attribute(cudaDeviceAttr which, int device) {
   return value;
 }
 
-// Loads the kernel on the current device. Blocks of it that a multiprocessor holds.
-int load_kernel(const Kernel& kernel, int device) {
-  const CudaApi& api = cuda_api();
-  cudaFuncAttributes attributes{};
-  check_cuda(api.func_get_attributes(&attributes, kernel.function), "cudaFuncGetAttributes",
-             device);
-  if (kernel.shared_bytes > 0) {
-    check_cuda(api.func_set_attribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      kernel.shared_bytes),
-               "cudaFuncSetAttribute", device);
-  }
-  int blocks = 0;
-  check_cuda(api.occupancy(&blocks, kernel.function, kernel.threads,
-                           static_cast<std::size_t>(kernel.shared_bytes)),
-             "cudaOccupancyMaxActiveBlocksPerMultiprocessor", device);
-  return blocks;
-}
-
 DeviceFacts ask_device(int device) {
   const CurrentDevice current(device);
   DeviceFacts facts;
   facts.bulk = attribute(cudaDevAttrComputeCapabilityMajor, device) >= kBulkCapability;
-  int blocks = load_kernel(cuda::ring_simple_kernel(), device);
-  if (facts.bulk) blocks = std::min(blocks, load_kernel(cuda::ring_kernel(), device));
+  int blocks = cuda::load_kernel(cuda::ring_simple_kernel(), device);
+  if (facts.bulk) blocks = std::min(blocks, cuda::load_kernel(cuda::ring_kernel(), device));
   facts.resident_blocks = blocks * attribute(cudaDevAttrMultiProcessorCount, device);
   return facts;
 }
@@ -134,7 +118,7 @@ schedule::TilingLimits cuda_ring_limits(const fabric::Fabric& fabric, DType,
     limits.blocks = std::min(limits.blocks, each);
   });
   // A step's pieces take two slots each (schedule/tiling.h).
-  const std::int64_t pieces = layout.scratch_bytes / (2 * limits.piece_bytes);
+  const std::int64_t pieces = cuda::slots_region(layout).bytes / (2 * limits.piece_bytes);
   if (pieces < 1) {
     fail(ErrorCode::invalid_argument, "the fabric's scratch of ", layout.scratch_bytes,
          " bytes a rank is too small: the ring needs at least ", 2 * limits.piece_bytes);

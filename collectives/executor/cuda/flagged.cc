@@ -1,5 +1,7 @@
 #include "collectives/executor/cuda/flagged.h"
 
+#include "collectives/executor/cuda/executor.h"
+
 namespace weft::collectives::cuda {
 
 std::int64_t vector_bytes(const Plan& plan) {
@@ -33,7 +35,12 @@ FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, cons
   return params;
 }
 
-void prepare_scratch(fabric::Fabric& fabric) {
+}  // namespace weft::collectives::cuda
+
+namespace weft::collectives {
+
+void cuda_prepare_scratch(fabric::Fabric& fabric) {
+  using namespace cuda;
   for (int r = 0; r < fabric.world().value(); ++r) {
     const fabric::Arena& arena = fabric.arena(Rank(r));
     const fabric::ArenaLayout& layout = arena.layout;
@@ -53,4 +60,4 @@ void prepare_scratch(fabric::Fabric& fabric) {
   }
 }
 
-}  // namespace weft::collectives::cuda
+}  // namespace weft::collectives

@@ -24,7 +24,7 @@
 //      words are equal between operations, and every rank's are the same. 0 is never an epoch (it
 //      is what cleared lines carry), and after 2^32 - 1 comes 2, so that parities alternate.
 //   7. A fault leaves words and regions in any state: recover() sets them back
-//      (prepare_scratch()).
+//      (cuda_prepare_scratch()).
 #pragma once
 
 #include <cstdint>
@@ -68,9 +68,5 @@ struct FlaggedCall {
 std::int64_t vector_bytes(const Plan& plan);
 FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, const Region& region,
                              std::int64_t parts = 1);
-
-// Submits to every rank's stream what puts the flagged families' words and regions as the first
-// operation must find them: for FabricOptions::prepare_scratch.
-void prepare_scratch(fabric::Fabric& fabric);
 
 }  // namespace weft::collectives::cuda

@@ -11,7 +11,7 @@ namespace weft::collectives::cuda {
 template <ReduceOp op, class T>
 struct Fold {
   using type = T;
-  using Wide = typename DeviceElement<T>::Wide;
+  using Wide = typename Element<T>::Wide;
   int divisor;  // 0: none
 
   __device__ static Wide first(T own) { return DeviceElement<T>::widen(own); }

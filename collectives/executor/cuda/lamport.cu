@@ -11,7 +11,9 @@ namespace {
 using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
-constexpr int kVectors = 4;
+// Of a batch; elements of 2 bytes need more registers each.
+template <class T>
+constexpr int kVectors = sizeof(T) == 2 ? 2 : 4;
 
 // Vectors [begin, end) of the vector; kWhole: all of them complete and aligned.
 template <class Fold, bool kWhole, int kCount>
@@ -116,7 +118,7 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedP
   const int all = static_cast<int>((params.bytes + kLineBytes - 1) / kLineBytes);
   with_float_fold(params.dtype, params.op, params.world, [&](const auto& fold) {
     using Fold = std::remove_cvref_t<decltype(fold)>;
-    if (!Stretch<Fold, true, kVectors>(block, 0, whole, latch, fold).run()) return;
+    if (!Stretch<Fold, true, kVectors<typename Fold::type>>(block, 0, whole, latch, fold).run()) return;
     if (whole < all) Stretch<Fold, false, 1>(block, whole, all, latch, fold).run();
   });
 }

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "collectives/executor/cuda/kernel.h"
 #include "collectives/plan.h"
 #include "collectives/schedule/tiling.h"
 #include "core/base/types.h"
@@ -39,13 +40,6 @@ struct RingParams {
   ReduceOp op = ReduceOp::sum;
 };
 static_assert(std::is_trivially_copyable_v<RingParams> && sizeof(RingParams) <= 240);
-
-// What it takes to launch a kernel: its address for the CUDA runtime and its block.
-struct Kernel {
-  const void* function = nullptr;
-  std::int32_t threads = 0;
-  std::int32_t shared_bytes = 0;  // dynamic, for pieces of the largest size
-};
 
 inline constexpr std::int64_t kRingPieceBytes = 16384;
 inline constexpr int kRingAlign = 16;  // bytes, of every pointer given to ring_kernel()

@@ -24,9 +24,9 @@ namespace weft::collectives::cuda {
 
 inline constexpr std::int64_t kLeastFlagged = 256 << 10;
 inline constexpr std::int64_t kMostLlBytes = 2 << 20;
-inline constexpr std::int64_t kMostLamportBytes = 16 << 20;
+inline constexpr std::int64_t kMostLamportBytes = 32 << 20;
 inline constexpr std::int64_t kLlShare = 32;      // of the scratch, one part in so many
-inline constexpr std::int64_t kLamportShare = 4;  // likewise
+inline constexpr std::int64_t kLamportShare = 2;  // likewise
 inline constexpr std::int64_t kLineBytes = 16;    // of an LL line and of a Lamport vector
 inline constexpr std::int64_t kLinePayload = 8;   // of an LL line
 
