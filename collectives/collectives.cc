@@ -13,7 +13,7 @@ namespace weft::collectives {
 namespace {
 
 constexpr std::int64_t kCudaScratch = 64 << 20;
-constexpr std::int32_t kCudaBlocks = 64;
+constexpr std::int32_t kCudaBlocks = 132;
 
 constexpr const char* kOpNames[] = {"sum", "avg", "min", "max", "prod"};
 constexpr const char* kAlgorithmNames[] = {"auto", "ring"};

@@ -44,10 +44,14 @@ int check_lengths(int ranks, int devices) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::u8}) {
       for (std::int64_t n = 1; n <= 70; ++n) {
         checker.run({.family = family, .dtype = dtype, .elements = n});
-        checker.run({.family = family, .dtype = dtype, .elements = n, .in_offset = 1,
-                     .out_offset = 3});
-        checker.run({.family = family, .dtype = dtype, .elements = n, .out_offset = n % 3,
-                     .in_place = true, .blocks = 1 + static_cast<std::int32_t>(n % 5)});
+        checker.run(
+            {.family = family, .dtype = dtype, .elements = n, .in_offset = 1, .out_offset = 3});
+        checker.run({.family = family,
+                     .dtype = dtype,
+                     .elements = n,
+                     .out_offset = n % 3,
+                     .in_place = true,
+                     .blocks = 1 + static_cast<std::int32_t>(n % 5)});
       }
     }
   }
@@ -63,8 +67,13 @@ int check_types(int ranks, int devices) {
       for (const Family family : kFamilies) {
         for (const std::int64_t n : {5, 257, 8191}) {
           checker.run({.family = family, .dtype = dtype, .op = op, .elements = n});
-          checker.run({.family = family, .dtype = dtype, .op = op, .elements = n, .in_offset = 1,
-                       .out_offset = 1, .in_place = true});
+          checker.run({.family = family,
+                       .dtype = dtype,
+                       .op = op,
+                       .elements = n,
+                       .in_offset = 1,
+                       .out_offset = 1,
+                       .in_place = true});
         }
       }
     }
@@ -86,8 +95,8 @@ int check_big(int ranks, int devices) {
       for (const std::int32_t blocks : {0, 7}) {
         checker.run({.family = family, .elements = n, .blocks = blocks});
         checker.run({.family = family, .elements = n, .in_place = true, .blocks = blocks});
-        checker.run({.family = family, .elements = n, .in_offset = 3, .out_offset = 1,
-                     .blocks = blocks});
+        checker.run(
+            {.family = family, .elements = n, .in_offset = 3, .out_offset = 1, .blocks = blocks});
       }
     }
   }

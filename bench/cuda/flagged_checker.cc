@@ -139,7 +139,7 @@ void Checker::poison(const Call& call) {
     check_cuda(cudaMemset(rig_.output(r), kPoison, all), "cudaMemset");
     if (call.in_place) {
       copy_bytes(rig_.output(r) + call.out_offset * item, rig_.input(r) + call.in_offset * item,
-           static_cast<std::size_t>(bytes));
+                 static_cast<std::size_t>(bytes));
     }
     check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   }

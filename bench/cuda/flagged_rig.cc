@@ -1,6 +1,7 @@
 #include "bench/cuda/flagged_rig.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "collectives/executor/cuda/executor.h"
 #include "collectives/executor/cuda/lamport.h"
@@ -29,6 +30,8 @@ Rig::Rig(const RigOptions& options) : options_(options) {
   o.blocks = options.blocks;
   o.prepare_scratch = collectives::cuda_prepare_scratch;
   fabric_ = fabric::Fabric::open(std::move(o));
+  cuda::ll_preload(*fabric_);
+  cuda::lamport_preload(*fabric_);
   const Bytes bytes(static_cast<std::int64_t>(options.bytes));
   for (int r = 0; r < options.ranks; ++r) {
     inputs_.push_back(static_cast<std::byte*>(fabric_->device(Rank(r)).allocate(bytes)));
@@ -62,19 +65,19 @@ bool Rig::serves(const Call& call) const {
 }
 
 std::int32_t Rig::blocks_for(const Call& call, std::int64_t bytes) const {
-  switch (call.family) {
-    case Family::ll:
-      if (call.blocks == 0) return cuda::ll_blocks(*fabric_, bytes, 0);
-      return std::min(call.blocks, cuda::co_resident_blocks(*fabric_, cuda::ll_kernel()));
-    case Family::lamport:
-      if (call.blocks == 0) return cuda::lamport_blocks(*fabric_, bytes, 0);
-      return std::min(call.blocks, cuda::co_resident_blocks(*fabric_, cuda::lamport_kernel()));
-    case Family::two_shot:
-      break;
-  }
-  if (call.blocks == 0) return cuda::lamport_two_shot_blocks(*fabric_, bytes, 0);
-  return std::min(call.blocks,
-                  cuda::co_resident_blocks(*fabric_, cuda::lamport_two_shot_kernel()));
+  const auto [advise, kernel] = [&] {
+    switch (call.family) {
+      case Family::ll:
+        return std::pair(&cuda::ll_blocks, &cuda::ll_kernel);
+      case Family::lamport:
+        return std::pair(&cuda::lamport_blocks, &cuda::lamport_kernel);
+      case Family::two_shot:
+        break;
+    }
+    return std::pair(&cuda::lamport_two_shot_blocks, &cuda::lamport_two_shot_kernel);
+  }();
+  if (call.blocks == 0) return advise(*fabric_, call.dtype, call.op, bytes, 0);
+  return std::min(call.blocks, cuda::co_resident_blocks(*fabric_, kernel(call.dtype, call.op)));
 }
 
 Plan Rig::plan(const Call& call) const {
@@ -105,7 +108,8 @@ std::shared_ptr<fabric::Operation> Rig::start(const Call& call) {
     operation.info().timeout_ns = kept.limits.timeout_ns;
     for (int r = 0; r < options_.ranks; ++r) {
       if (r == call.absent) continue;
-      operation.works()[static_cast<std::size_t>(r)] = work_of(call.family, *fabric_, kept, Rank(r));
+      operation.works()[static_cast<std::size_t>(r)] =
+          work_of(call.family, *fabric_, kept, Rank(r));
     }
   });
 }

@@ -33,10 +33,12 @@ class Timing {
   }
 
   // Microseconds by blocks; remembers the best.
-  void sweep(Family family, std::size_t bytes) {
-    const Call call{.family = family, .elements = elements(bytes)};
+  void sweep(Family family, DType dtype, std::size_t bytes) {
+    const Call call{.family = family,
+                    .dtype = dtype,
+                    .elements = static_cast<std::int64_t>(bytes) / item_bytes(dtype)};
     if (!rig_.serves(call)) return;
-    std::printf("%10zu %-9s", bytes, name(family));
+    std::printf("%10zu %-9s%s", bytes, name(family), dtype == DType::bf16 ? "bf16" : "");
     double best = 1e30;
     for (const std::int32_t blocks : {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 132}) {
       const std::int64_t lines = static_cast<std::int64_t>(bytes) / (family == Family::ll ? 8 : 16);
@@ -44,7 +46,7 @@ class Timing {
       Call tried = call;
       tried.blocks = blocks;
       const double time = time_call(tried);
-      if (time < best) {
+      if (time < best && dtype == DType::f32) {
         best = time;
         best_blocks_[{family, bytes}] = blocks;
       }
@@ -69,18 +71,18 @@ class Timing {
     for (const Family family : kFamilies) {
       const auto found = best_blocks_.find({family, bytes});
       if (found == best_blocks_.end()) continue;
-      plans.push_back(rig_.plan({.family = family, .elements = elements(bytes),
-                                 .in_place = in_place, .blocks = found->second}));
+      plans.push_back(rig_.plan({.family = family,
+                                 .elements = elements(bytes),
+                                 .in_place = in_place,
+                                 .blocks = found->second}));
       const collectives::Plan& plan = plans.back();
-      add(concat(name(family), "/", found->second), [this, family, &plan] {
-        rig_.enqueue(family, plan);
-      });
+      add(concat(name(family), "/", found->second),
+          [this, family, &plan] { rig_.enqueue(family, plan); });
     }
     const std::vector<void*> outputs{rig_.output(0), rig_.output(1)};
     const std::vector<void*> inputs{rig_.input(0), rig_.input(1)};
     add("nccl", [&] {
-      nccl_.all_reduce(in_place ? outputs : inputs, outputs, bytes / sizeof(float),
-                       rig_.streams());
+      nccl_.all_reduce(in_place ? outputs : inputs, outputs, bytes / sizeof(float), rig_.streams());
     });
     std::size_t wrong = 0;
     for (int round = -1; round < kRounds; ++round) {
@@ -158,7 +160,8 @@ void time_flagged(const std::string& libnccl) {
   std::vector<std::size_t> sizes;
   for (std::size_t bytes = 1024; bytes <= kLargest; bytes *= 2) sizes.push_back(bytes);
   for (const std::size_t bytes : sizes) {
-    for (const Family family : kFamilies) timing.sweep(family, bytes);
+    for (const Family family : kFamilies) timing.sweep(family, DType::f32, bytes);
+    timing.sweep(Family::lamport, DType::bf16, bytes);
   }
   for (const std::size_t bytes : sizes) {
     for (const bool in_place : {false, true}) timing.compare(bytes, in_place);

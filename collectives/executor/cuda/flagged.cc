@@ -30,8 +30,7 @@ FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, cons
   params.blocks = arena.layout.blocks;
   params.rank = call.rank.value();
   params.world = plan.world.value();
-  params.dtype = plan.dtype;
-  params.op = plan.op;
+  params.divisor = plan.op == ReduceOp::avg ? params.world : 0;
   return params;
 }
 

@@ -21,12 +21,31 @@ __device__ inline std::uint32_t next_epoch(std::uint32_t epoch) {
   return epoch == 0xffffffffU ? 2 : epoch + 1;
 }
 
-// This operation's place in the grid and in the regions.
+// A thread's place in the grid, and the operation's in the regions.
 struct FlaggedBlock {
   const FlaggedParams& params;
-  std::uint32_t epoch;
   int thread;   // in the grid
   int threads;  // of the grid
+  std::uint32_t epoch = 0;
+
+  __device__ explicit FlaggedBlock(const FlaggedParams& given)
+      : params(given),
+        thread(static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x)),
+        threads(static_cast<int>(gridDim.x * blockDim.x)) {}
+
+  // Reads the epoch, then advances all words of this block. All threads. What does not need the
+  // epoch comes before: the word is some hundred nanoseconds away.
+  __device__ void begin(std::uint32_t* left) {
+    const int block = static_cast<int>(blockIdx.x);
+    const int grid = static_cast<int>(gridDim.x);
+    epoch = next_epoch(params.epochs[block]);
+    if (threadIdx.x == 0) *left = 0;
+    __syncthreads();  // everyone has read the word, and sees `left`
+    for (int b = block + static_cast<int>(threadIdx.x) * grid; b < params.blocks;
+         b += static_cast<int>(blockDim.x) * grid) {
+      params.epochs[b] = epoch;
+    }
+  }
 
   // Where `source` puts its lines in the region of `owner`; `part` as in flagged_params().
   __device__ uint4* lines(int owner, int source, int part = 0, int parts = 1) const {
@@ -41,21 +60,6 @@ struct FlaggedBlock {
     return peer < params.world ? peer : peer - params.world;
   }
 };
-
-// Begins the operation: reads the epoch, then advances all words of this block. All threads.
-__device__ inline FlaggedBlock begin_flagged(const FlaggedParams& params, std::uint32_t* left) {
-  const int block = static_cast<int>(blockIdx.x);
-  const int grid = static_cast<int>(gridDim.x);
-  const std::uint32_t epoch = next_epoch(params.epochs[block]);
-  if (threadIdx.x == 0) *left = 0;
-  __syncthreads();  // everyone has read the word, and sees `left`
-  for (int b = block + static_cast<int>(threadIdx.x) * grid; b < params.blocks;
-       b += static_cast<int>(blockDim.x) * grid) {
-    params.epochs[b] = epoch;
-  }
-  return {params, epoch, block * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x),
-          grid * static_cast<int>(blockDim.x)};
-}
 
 // One wait of one thread for data of `source`, counted as its one piece.
 __device__ inline bool go_on_waiting(const FlaggedParams& params, int source, int step,

@@ -12,7 +12,7 @@ template <ReduceOp op, class T>
 struct Fold {
   using type = T;
   using Wide = typename Element<T>::Wide;
-  int divisor;  // 0: none
+  int divisor = 0;  // 0: none
 
   __device__ static Wide first(T own) { return DeviceElement<T>::widen(own); }
   __device__ static Wide next(Wide partial, T own) {
@@ -26,20 +26,22 @@ struct Fold {
   }
 };
 
-// Calls use(fold) with the Fold of that op on elements of T.
-template <class T, class Use>
-__device__ void with_fold(ReduceOp op, int ranks, const Use& use) {
+// On the host: pick(fold) for the Fold of elements of T and that op, to choose a kernel. One kernel
+// for each pair: with the choice made inside a kernel, calls of 1 to 4 MiB took 0.7 us longer.
+template <class T, class Pick>
+const void* pick_fold(ReduceOp op, const Pick& pick) {
   switch (op) {
     case ReduceOp::sum:
     case ReduceOp::avg:
-      return use(Fold<ReduceOp::sum, T>{op == ReduceOp::avg ? ranks : 0});
+      return pick(Fold<ReduceOp::sum, T>{});
     case ReduceOp::min:
-      return use(Fold<ReduceOp::min, T>{0});
+      return pick(Fold<ReduceOp::min, T>{});
     case ReduceOp::max:
-      return use(Fold<ReduceOp::max, T>{0});
+      return pick(Fold<ReduceOp::max, T>{});
     case ReduceOp::prod:
-      return use(Fold<ReduceOp::prod, T>{0});
+      break;
   }
+  return pick(Fold<ReduceOp::prod, T>{});
 }
 
 }  // namespace weft::collectives::cuda

@@ -25,9 +25,9 @@ std::int32_t resident_blocks(const Kernel& kernel, int device) {
   }
   const CurrentDevice current(device);
   int multiprocessors = 0;
-  check_cuda(cuda_api().device_get_attribute(&multiprocessors, cudaDevAttrMultiProcessorCount,
-                                             device),
-             "cudaDeviceGetAttribute", device);
+  check_cuda(
+      cuda_api().device_get_attribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
+      "cudaDeviceGetAttribute", device);
   known.push_back({kernel.function, device, load_kernel(kernel, device) * multiprocessors});
   return known.back().blocks;
 }

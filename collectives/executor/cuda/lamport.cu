@@ -1,7 +1,8 @@
 // The one-shot Lamport kernel: see lamport.h for the protocol.
 //
 // A thread works in batches of kVectors vectors, `threads` apart. It pushes a batch, pushes the
-// next, and only then waits for the first: so the link never waits for a reduction.
+// next, and only then waits for the first: so the link never waits for a reduction. It reads its
+// first batch before it knows the epoch.
 #include "collectives/executor/cuda/lamport.cuh"
 #include "collectives/executor/cuda/lamport.h"
 
@@ -11,9 +12,7 @@ namespace {
 using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
-// Of a batch; elements of 2 bytes need more registers each.
-template <class T>
-constexpr int kVectors = sizeof(T) == 2 ? 2 : 4;
+constexpr int kVectors = 4;  // of a batch
 
 // Vectors [begin, end) of the vector; kWhole: all of them complete and aligned.
 template <class Fold, bool kWhole, int kCount>
@@ -21,19 +20,28 @@ class Stretch {
  public:
   __device__ Stretch(const FlaggedBlock& block, int begin, int end, FaultLatch& latch,
                      const Fold& fold)
-      : block_(block), params_(block.params), begin_(begin), end_(end), latch_(latch),
+      : block_(block),
+        params_(block.params),
+        begin_(begin),
+        end_(end),
+        latch_(latch),
         fold_(fold) {}
 
-  __device__ bool run() {
+  // The thread's first batch, to be given to run().
+  __device__ void load_first(uint4 (&own)[kCount]) const { load(begin_ + block_.thread, own); }
+
+  __device__ bool run(uint4 (&own)[kCount]) const {
     const int apart = block_.threads * kCount;
     int first = begin_ + block_.thread;
     if (first >= end_) return true;
-    uint4 own[kCount];
     push(first, own);
     for (;;) {
       const int next = first + apart;
       uint4 own_next[kCount];
-      if (next < end_) push(next, own_next);
+      if (next < end_) {
+        load(next, own_next);
+        push(next, own_next);
+      }
       if (!reduce(first, own)) return false;
       if (next >= end_) return true;
 #pragma unroll
@@ -47,8 +55,7 @@ class Stretch {
 
   __device__ int at(int first, int u) const { return first + u * block_.threads; }
 
-  // Reads a batch of the input and pushes it to every peer; `own` is what they get.
-  __device__ void push(int first, uint4 (&own)[kCount]) const {
+  __device__ void load(int first, uint4 (&own)[kCount]) const {
 #pragma unroll
     for (int u = 0; u < kCount; ++u) {
       if (at(first, u) >= end_) continue;
@@ -59,6 +66,10 @@ class Stretch {
         own[u] = load_part<T, uint4>(params_.input, offset, params_.bytes);
       }
     }
+  }
+
+  // Pushes a batch of the input to every peer; `own` becomes what they get.
+  __device__ void push(int first, uint4 (&own)[kCount]) const {
 #pragma unroll
     for (int u = 0; u < kCount; ++u) own[u] = Sentinel<T>::without(own[u]);
     for (int step = 1; step < params_.world; ++step) {
@@ -77,9 +88,8 @@ class Stretch {
       uint4 values[kCount];
 #pragma unroll
       for (int u = 0; u < kCount; ++u) values[u] = own[u];
-      if (source != params_.rank &&
-          !take<T>(params_, block_.lines(params_.rank, source), first, block_.threads, end_, source,
-                   0, latch_, values)) {
+      if (source != params_.rank && !take<T>(params_, block_.lines(params_.rank, source), first,
+                                             block_.threads, end_, source, 0, latch_, values)) {
         return false;
       }
 #pragma unroll
@@ -107,24 +117,33 @@ class Stretch {
   const Fold& fold_;
 };
 
+template <class Fold>
 __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedParams params) {
   __shared__ std::uint32_t left;
-  const FlaggedBlock block = begin_flagged(params, &left);
+  FlaggedBlock block(params);
   FaultLatch latch(&left, params.records + blockIdx.x, params.limits);
-  if (!pass_fault_point(params, 0, latch)) return;
   const bool aligned =
       is_aligned(params.input, kLineBytes) && is_aligned(params.output, kLineBytes);
   const int whole = aligned ? static_cast<int>(params.bytes / kLineBytes) : 0;
   const int all = static_cast<int>((params.bytes + kLineBytes - 1) / kLineBytes);
-  with_float_fold(params.dtype, params.op, params.world, [&](const auto& fold) {
-    using Fold = std::remove_cvref_t<decltype(fold)>;
-    if (!Stretch<Fold, true, kVectors<typename Fold::type>>(block, 0, whole, latch, fold).run()) return;
-    if (whole < all) Stretch<Fold, false, 1>(block, whole, all, latch, fold).run();
-  });
+  const Fold fold{params.divisor};
+  const Stretch<Fold, true, kVectors> wholes(block, 0, whole, latch, fold);
+  uint4 own[kVectors];
+  wholes.load_first(own);
+  block.begin(&left);
+  if (!pass_fault_point(params, 0, latch) || !wholes.run(own) || whole == all) return;
+  const Stretch<Fold, false, 1> rest(block, whole, all, latch, fold);
+  uint4 one[1];
+  rest.load_first(one);
+  rest.run(one);
 }
 
 }  // namespace
 
-Kernel lamport_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+Kernel lamport_kernel(DType dtype, ReduceOp op) {
+  const void* function = pick_float_fold(
+      dtype, op, [](auto fold) { return reinterpret_cast<const void*>(&run<decltype(fold)>); });
+  return {function, kThreads, 0};
+}
 
 }  // namespace weft::collectives::cuda

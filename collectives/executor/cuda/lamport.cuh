@@ -45,8 +45,9 @@ struct Sentinel {
   }
   __device__ static void store(uint4* at, const uint4& v) {
     if constexpr (sizeof(T) == 8) {
-      ptx::st_relaxed_sys(reinterpret_cast<ulonglong2*>(at),
-                          ulonglong2{v.x | std::uint64_t{v.y} << 32, v.z | std::uint64_t{v.w} << 32});
+      ptx::st_relaxed_sys(
+          reinterpret_cast<ulonglong2*>(at),
+          ulonglong2{v.x | std::uint64_t{v.y} << 32, v.z | std::uint64_t{v.w} << 32});
     } else {
       ptx::st_relaxed_sys(at, v);
     }
@@ -104,18 +105,18 @@ __device__ uint4 finish(const typename Fold::Wide (&partial)[kElements], const F
   return pack.whole;
 }
 
-// Calls use(fold) with the Fold of a dtype that lamport_serves() and an op.
-template <class Use>
-__device__ void with_float_fold(DType dtype, ReduceOp op, int ranks, const Use& use) {
+// pick_fold() for a dtype that lamport_serves().
+template <class Pick>
+const void* pick_float_fold(DType dtype, ReduceOp op, const Pick& pick) {
   switch (dtype) {
     case DType::f16:
-      return with_fold<Half>(op, ranks, use);
+      return pick_fold<Half>(op, pick);
     case DType::bf16:
-      return with_fold<BFloat16>(op, ranks, use);
+      return pick_fold<BFloat16>(op, pick);
     case DType::f64:
-      return with_fold<double>(op, ranks, use);
+      return pick_fold<double>(op, pick);
     default:
-      return with_fold<float>(op, ranks, use);
+      return pick_fold<float>(op, pick);
   }
 }
 

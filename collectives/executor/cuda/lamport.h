@@ -10,7 +10,8 @@
 // A word is 32 bits, 64 for float64: what is written and read whole. Invariants, beyond those of
 // flagged.h:
 //   1. Data is never all ones: that pattern is a NaN (or two of 16 bits), and becomes the canonical
-//      NaN before it is pushed, in the sender's own sum too, so that all ranks reduce the same bits.
+//      NaN before it is pushed, in the sender's own sum too, so that all ranks reduce the same
+//      bits.
 //   2. Who has read a word writes all ones back before its kernel ends. Words that are pushed are
 //      exactly those that are read, so between a rank's operations the parity it has used is all
 //      ones again, and two parities are enough (flagged.h, 3). Nobody else touches the word
@@ -30,19 +31,21 @@
 
 namespace weft::collectives::cuda {
 
-// Launched with any number of blocks and threads up to the kernel's.
-Kernel lamport_kernel();
-Kernel lamport_two_shot_kernel();
-
 // float16, bfloat16, float32 and float64: where all ones is a NaN.
 bool lamport_serves(DType dtype);
 
+// Of a dtype served. Launched with any number of blocks and threads up to the kernel's.
+Kernel lamport_kernel(DType dtype, ReduceOp op);
+Kernel lamport_two_shot_kernel(DType dtype, ReduceOp op);
+// Loads all of them on every device of the fabric, so that no launch has to.
+void lamport_preload(const fabric::Fabric& fabric);
+
 // Blocks for a vector of `bytes`: what measured best, and at most `max_blocks` (0: no such limit).
-// Loads the kernel. Throws CoResidencyError.
-std::int32_t lamport_blocks(const fabric::Fabric& fabric, std::int64_t bytes,
-                            std::int32_t max_blocks);
-std::int32_t lamport_two_shot_blocks(const fabric::Fabric& fabric, std::int64_t bytes,
-                                     std::int32_t max_blocks);
+// Throws CoResidencyError.
+std::int32_t lamport_blocks(const fabric::Fabric& fabric, DType dtype, ReduceOp op,
+                            std::int64_t bytes, std::int32_t max_blocks);
+std::int32_t lamport_two_shot_blocks(const fabric::Fabric& fabric, DType dtype, ReduceOp op,
+                                     std::int64_t bytes, std::int32_t max_blocks);
 
 // One rank's work: plan.tiling.blocks blocks, plan.tiling.elements elements, which must be no more
 // than lamport_capacity() or lamport_two_shot_capacity(); 2 ranks at least, 1 element at least.

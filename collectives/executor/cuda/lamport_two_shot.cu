@@ -64,9 +64,8 @@ class TwoShot {
     const uint4 own = load(params_.rank, i);
     for (int source = 0; source < params_.world; ++source) {
       uint4 value[1] = {own};
-      if (source != params_.rank &&
-          !take<T>(params_, lines(params_.rank, source, 0), i, 0, piece_, source, 0, latch_,
-                   value)) {
+      if (source != params_.rank && !take<T>(params_, lines(params_.rank, source, 0), i, 0, piece_,
+                                             source, 0, latch_, value)) {
         return false;
       }
       fold_in<Fold>(partial, value[0], source == 0);
@@ -100,18 +99,23 @@ class TwoShot {
   bool out_aligned_;
 };
 
+template <class Fold>
 __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedParams params) {
   __shared__ std::uint32_t left;
-  const FlaggedBlock block = begin_flagged(params, &left);
+  FlaggedBlock block(params);
+  block.begin(&left);
   FaultLatch latch(&left, params.records + blockIdx.x, params.limits);
   if (!pass_fault_point(params, 0, latch)) return;
-  with_float_fold(params.dtype, params.op, params.world, [&](const auto& fold) {
-    TwoShot<std::remove_cvref_t<decltype(fold)>>(block, latch, fold).run();
-  });
+  const Fold fold{params.divisor};
+  TwoShot<Fold>(block, latch, fold).run();
 }
 
 }  // namespace
 
-Kernel lamport_two_shot_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+Kernel lamport_two_shot_kernel(DType dtype, ReduceOp op) {
+  const void* function = pick_float_fold(
+      dtype, op, [](auto fold) { return reinterpret_cast<const void*>(&run<decltype(fold)>); });
+  return {function, kThreads, 0};
+}
 
 }  // namespace weft::collectives::cuda

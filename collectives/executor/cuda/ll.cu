@@ -13,12 +13,16 @@ using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
 
-__device__ void push(const FlaggedBlock& block, int lines) {
+__device__ uint2 load_line(const FlaggedParams& params, int i) {
+  return load_words<std::uint8_t, uint2>(params.input, i * kLinePayload, params.bytes,
+                                         is_aligned(params.input, kLinePayload));
+}
+
+// `first`: the thread's first line.
+__device__ void push(const FlaggedBlock& block, int lines, const uint2& first) {
   const FlaggedParams& params = block.params;
-  const bool aligned = is_aligned(params.input, kLinePayload);
   for (int i = block.thread; i < lines; i += block.threads) {
-    const auto data = load_words<std::uint8_t, uint2>(params.input, i * kLinePayload, params.bytes,
-                                                      aligned);
+    const uint2 data = i == block.thread ? first : load_line(params, i);
     const uint4 line = {data.x, block.epoch, data.y, block.epoch};
     for (int step = 1; step < params.world; ++step) {
       const int peer = block.peer(step);
@@ -32,15 +36,14 @@ __device__ void clear_one_line(const FlaggedBlock& block, int lines) {
   const FlaggedParams& params = block.params;
   if (blockIdx.x != 0 || static_cast<int>(threadIdx.x) >= params.world) return;
   const int source = static_cast<int>(threadIdx.x);
-  const auto line = static_cast<int>(block.epoch / 2 %
-                                     static_cast<std::uint32_t>(params.source_lines));
+  const auto line =
+      static_cast<int>(block.epoch / 2 % static_cast<std::uint32_t>(params.source_lines));
   if (source == params.rank || line < lines) return;
   ptx::st_relaxed_sys(block.lines(params.rank, source) + line, uint4{0, 0, 0, 0});
 }
 
 // Waits for a line; false: the block leaves.
-__device__ bool take(const FlaggedBlock& block, int source, int i, FaultLatch& latch,
-                     uint2& data) {
+__device__ bool take(const FlaggedBlock& block, int source, int i, FaultLatch& latch, uint2& data) {
   const uint4* at = block.lines(block.params.rank, source) + i;
   uint4 line = ptx::ld_relaxed_sys(at);
   if (line.y != block.epoch || line.w != block.epoch) {
@@ -81,22 +84,28 @@ __device__ void reduce(const FlaggedBlock& block, int lines, FaultLatch& latch, 
   }
 }
 
+template <class Fold>
 __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedParams params) {
   __shared__ std::uint32_t left;
-  const FlaggedBlock block = begin_flagged(params, &left);
+  const auto lines = static_cast<int>((params.bytes + kLinePayload - 1) / kLinePayload);
+  FlaggedBlock block(params);
+  const uint2 first = load_line(params, block.thread);
+  block.begin(&left);
   FaultLatch latch(&left, params.records + blockIdx.x, params.limits);
   if (!pass_fault_point(params, 0, latch)) return;
-  const auto lines = static_cast<int>((params.bytes + kLinePayload - 1) / kLinePayload);
-  push(block, lines);
+  push(block, lines, first);
   clear_one_line(block, lines);
-  with_element(params.dtype, [&](auto element) {
-    with_fold<decltype(element)>(params.op, params.world,
-                                 [&](const auto& fold) { reduce(block, lines, latch, fold); });
-  });
+  reduce(block, lines, latch, Fold{params.divisor});
 }
 
 }  // namespace
 
-Kernel ll_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+Kernel ll_kernel(DType dtype, ReduceOp op) {
+  const void* function = with_element(dtype, [op](auto element) {
+    return pick_fold<decltype(element)>(
+        op, [](auto fold) { return reinterpret_cast<const void*>(&run<decltype(fold)>); });
+  });
+  return {function, kThreads, 0};
+}
 
 }  // namespace weft::collectives::cuda

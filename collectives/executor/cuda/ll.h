@@ -23,11 +23,14 @@
 namespace weft::collectives::cuda {
 
 // Launched with any number of blocks and threads up to the kernel's.
-Kernel ll_kernel();
+Kernel ll_kernel(DType dtype, ReduceOp op);
+// Loads all of them on every device of the fabric, so that no launch has to.
+void ll_preload(const fabric::Fabric& fabric);
 
 // Blocks for a vector of `bytes`: what measured best, and at most `max_blocks` (0: no such limit).
-// Loads the kernel. Throws CoResidencyError.
-std::int32_t ll_blocks(const fabric::Fabric& fabric, std::int64_t bytes, std::int32_t max_blocks);
+// Throws CoResidencyError.
+std::int32_t ll_blocks(const fabric::Fabric& fabric, DType dtype, ReduceOp op, std::int64_t bytes,
+                       std::int32_t max_blocks);
 
 // One rank's work: plan.tiling.blocks blocks, plan.tiling.elements elements, which must be no more
 // than ll_capacity(); 2 ranks at least, 1 element at least.
