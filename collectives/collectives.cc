@@ -12,8 +12,8 @@
 namespace weft::collectives {
 namespace {
 
-constexpr std::int64_t kCudaScratch = 16 << 20;
-constexpr std::int32_t kCudaBlocks = 64;
+constexpr std::int64_t kCudaScratch = 64 << 20;
+constexpr std::int32_t kCudaBlocks = 132;
 
 constexpr const char* kOpNames[] = {"sum", "avg", "min", "max", "prod"};
 constexpr const char* kAlgorithmNames[] = {
@@ -62,6 +62,7 @@ std::shared_ptr<fabric::Fabric> open(fabric::FabricOptions options) {
       !options.devices.empty() && options.devices.front()->id().kind == DeviceKind::cuda;
   if (options.scratch.value() == 0) options.scratch = cuda ? Bytes(kCudaScratch) : sim_scratch();
   options.blocks = cuda ? kCudaBlocks : 1;
+  options.prepare_scratch = cuda ? cuda_prepare_scratch : nullptr;
   auto fabric = fabric::Fabric::open(std::move(options));
   fabric->extension = std::move(kept);
   if (cuda) cuda_preload(*fabric);

@@ -192,12 +192,10 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
   plan.world = fabric.world();
   plan.protocol = protocol_of(fabric, plan);
   map_chunks(request, plan, operation.table());
-  const std::int64_t item = item_bytes(plan.dtype);
-  const schedule::TilingLimits limits =
-      fabric.backend() == DeviceKind::cuda
-          ? cuda_limits(fabric, plan, options.max_blocks)
-          : sim_limits(fabric.arena(Rank(0)).layout, *plan.schedule, plan.algorithm, item);
-  plan.tiling = schedule::cut_chunks(longest_vector(plan), largest_chunk(plan), item, limits);
+  const schedule::Extent extent{longest_vector(plan), largest_chunk(plan)};
+  plan.tiling = fabric.backend() == DeviceKind::cuda
+                    ? cuda_tiling(fabric, plan, extent, options.max_blocks)
+                    : sim_tiling(fabric, plan, extent);
   plan.limits.timeout_ns = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   plan.limits.abort_flag = fabric.abort_flag();
   plan.fault = planned_fault(fabric);

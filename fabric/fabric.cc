@@ -52,6 +52,7 @@ Fabric::Fabric(const FabricOptions& options)
       timeout_ns_(std::max<std::int64_t>(1, seconds_to_ns(options.timeout_seconds))),
       first_epoch_(options.first_epoch),
       blocks_(options.blocks),
+      prepare_scratch_(options.prepare_scratch),
       rendezvous_(WorldSize(static_cast<std::int32_t>(options.devices.size()))),
       events_on_(config().events),
       stats_(WorldSize(static_cast<std::int32_t>(options.devices.size()))) {
@@ -133,10 +134,12 @@ void Fabric::reset_signals() {
     }
   }
   const std::shared_ptr<Operation> barrier = std::make_shared<Operation>(*this);
-  for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    RankState& rank = ranks_[r];
+  for (const RankState& rank : ranks_) {
     rank.device->copy(rank.stream, rank.arena.base, header_, Bytes(layout.scratch_offset()));
-    rank.device->record(barrier->ended_[r], rank.stream);
+  }
+  if (prepare_scratch_) prepare_scratch_(*this);
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    ranks_[r].device->record(barrier->ended_[r], ranks_[r].stream);
   }
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     if (!ranks_[r].device->synchronize(barrier->ended_[r], Deadline::after_ns(kIdleGrace))) {

@@ -37,6 +37,8 @@
 
 namespace weft::fabric {
 
+class Fabric;
+
 struct FabricOptions {
   std::vector<Device*> devices;   // one a rank; repeats allowed
   topology::Topology topology;    // of the distinct devices
@@ -44,6 +46,10 @@ struct FabricOptions {
   Bytes scratch{0};               // for the slots of one rank
   std::uint32_t first_epoch = 0;  // where all counts start: tests of the 2^32 wrap
   std::int32_t blocks = 1;        // the most blocks an operation may use
+  // Puts the ranks' scratch as operations must find it, on the ranks' streams, by work that it
+  // submits and does not wait for. Called by open() and recover(), after the signals' reset has
+  // been submitted. May throw what devices throw.
+  void (*prepare_scratch)(Fabric& fabric) = nullptr;
 };
 
 class Fabric {
@@ -138,6 +144,7 @@ class Fabric {
   std::int64_t timeout_ns_;
   std::uint32_t first_epoch_;
   std::int32_t blocks_;
+  void (*prepare_scratch_)(Fabric& fabric);
   std::vector<RankState> ranks_;
   std::uint32_t* abort_flag_ = nullptr;   // pinned
   FaultRecord* fault_records_ = nullptr;  // pinned, world x blocks

@@ -44,6 +44,12 @@ struct ChunkMap {
   }
 };
 
+// How much there is to cut: the longest vector of any rank, and the largest chunk.
+struct Extent {
+  std::int64_t elements = 0;
+  std::int64_t chunk_elements = 0;
+};
+
 struct Tiling {
   static constexpr std::int64_t kAlign = 128;  // bytes
 

@@ -107,6 +107,8 @@ class Device {
   virtual void submit(Stream stream, const Work& work) = 0;
   // Bytes between any two places this device can reach, in stream order.
   virtual void copy(Stream stream, void* to, const void* from, Bytes bytes) = 0;
+  // Every byte of memory this device can reach becomes `value`, in stream order.
+  virtual void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) = 0;
   virtual void record(Event event, Stream stream) = 0;
   virtual void wait(Stream stream, Event event) = 0;
   // Is what is issued on the stream being recorded into a graph instead of done?

@@ -48,6 +48,10 @@ void HostDevice::copy(Stream, void* to, const void* from, Bytes bytes) {
   if (bytes.value() > 0) std::memmove(to, from, static_cast<std::size_t>(bytes.value()));
 }
 
+void HostDevice::fill(Stream, void* to, std::uint8_t value, Bytes bytes) {
+  if (bytes.value() > 0) std::memset(to, value, static_cast<std::size_t>(bytes.value()));
+}
+
 void HostDevice::enable_peer(DeviceId peer) {
   if (!can_access(peer)) fail(ErrorCode::peer_access, "host memory has no peers");
 }

@@ -25,6 +25,7 @@ class HostDevice final : public Device {
   void destroy_event(Event) noexcept override {}
   void submit(Stream, const Work&) override;
   void copy(Stream, void* to, const void* from, Bytes bytes) override;
+  void fill(Stream, void* to, std::uint8_t value, Bytes bytes) override;
   void record(Event, Stream) override;
   void wait(Stream, Event) override;
   bool query(Event) override;

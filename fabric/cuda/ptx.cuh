@@ -24,6 +24,38 @@ __device__ inline void st_relaxed_sys(std::uint32_t* word, std::uint32_t value) 
   asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
 }
 
+// 16 bytes at a time. The memory model sees four words of 32 bits, each whole in itself; that they
+// come together is likely, not promised.
+__device__ inline uint4 ld_relaxed_sys(const uint4* words) {
+  uint4 v;
+  asm volatile("ld.relaxed.sys.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(words)
+               : "memory");
+  return v;
+}
+
+__device__ inline void st_relaxed_sys(uint4* words, uint4 v) {
+  asm volatile("st.relaxed.sys.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(words), "r"(v.x),
+               "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
+
+// The same as two words of 64 bits.
+__device__ inline ulonglong2 ld_relaxed_sys(const ulonglong2* words) {
+  ulonglong2 v;
+  asm volatile("ld.relaxed.sys.global.v2.u64 {%0, %1}, [%2];"
+               : "=l"(v.x), "=l"(v.y)
+               : "l"(words)
+               : "memory");
+  return v;
+}
+
+__device__ inline void st_relaxed_sys(ulonglong2* words, ulonglong2 v) {
+  asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(words), "l"(v.x), "l"(v.y)
+               : "memory");
+}
+
 __device__ inline void fence_acq_rel_sys() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
 
 // Words in shared memory, between threads of one block.

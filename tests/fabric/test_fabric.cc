@@ -95,6 +95,41 @@ TEST_CASE("operations are recycled") {
   }
 }
 
+// Fills every rank's scratch with sevens.
+void fill_scratch(Fabric& fabric) {
+  for (int r = 0; r < fabric.world().value(); ++r) {
+    const Arena& arena = fabric.arena(Rank(r));
+    fabric.device(Rank(r)).fill(fabric.stream(Rank(r)), arena.scratch(), 7,
+                                Bytes(arena.layout.scratch_bytes));
+  }
+}
+
+TEST_CASE("scratch is prepared by open and again by recover, and whoever waits finds it so") {
+  FabricOptions prepared = options(2);
+  prepared.prepare_scratch = fill_scratch;
+  const auto fabric = Fabric::open(std::move(prepared));
+  const auto last = [&](int rank) -> std::byte& {
+    const Arena& arena = fabric->arena(Rank(rank));
+    return arena.scratch()[arena.layout.scratch_bytes - 1];
+  };
+  for (int r = 0; r < 2; ++r) CHECK(last(r) == std::byte{7});
+  last(0) = last(1) = std::byte{0};
+  fabric->abort("test");
+  fabric->recover();
+  for (int r = 0; r < 2; ++r) CHECK(last(r) == std::byte{7});
+}
+
+TEST_CASE("scratch that cannot be prepared: the error comes out and nothing is left behind") {
+  const std::int64_t handles = SimDevice::live_handles();
+  FaultDevice faulty(weft::device({DeviceKind::sim, DeviceOrdinal(1)}));
+  faulty.plan(DeviceCall::fill, 1, {ErrorCode::cuda_error, 0});
+  FabricOptions prepared = options(2);
+  prepared.devices[1] = &faulty;
+  prepared.prepare_scratch = fill_scratch;
+  CHECK(code_of([&] { Fabric::open(std::move(prepared)); }) == ErrorCode::cuda_error);
+  CHECK(SimDevice::live_handles() == handles);
+}
+
 TEST_CASE("abort poisons until recover, and says why") {
   const auto fabric = Fabric::open(options(2));
   fabric->abort("because of a test");

@@ -13,10 +13,13 @@ namespace weft::collectives {
 // Why an algorithm cannot serve a request on this fabric; empty if it can.
 std::string cuda_refusal(const fabric::Fabric& fabric, const Request& request,
                          const CallOptions& options, Algorithm algorithm);
-// How the plan's chunks may be cut, with at most `max_blocks` blocks a rank (0: the default).
-// Throws CoResidencyError when the ranks of one device cannot all run at once.
-schedule::TilingLimits cuda_limits(const fabric::Fabric& fabric, const Plan& plan,
-                                   std::int32_t max_blocks);
+// How the plan is cut, with at most `max_blocks` blocks a rank (0: the family's choice). Throws
+// CoResidencyError when the ranks of one device cannot all run at once.
+schedule::Tiling cuda_tiling(const fabric::Fabric& fabric, const Plan& plan,
+                             const schedule::Extent& extent, std::int32_t max_blocks);
+// Submits to every rank's stream what puts its scratch as the first operation must find it: for
+// FabricOptions::prepare_scratch.
+void cuda_prepare_scratch(fabric::Fabric& fabric);
 // Loads every kernel on every device of the fabric, so that no launch has to.
 void cuda_preload(const fabric::Fabric& fabric);
 // The work of one rank. The plan must live until it has run.

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "collectives/executor/cuda/ring.h"
+#include "collectives/executor/cuda/scratch.h"
 #include "collectives/schedule/ring.h"
 #include "fabric/cuda/signal.cuh"
 
@@ -46,7 +47,7 @@ __device__ inline std::byte* slot(const RingParams& params, std::byte* arena, in
   const schedule::Tiling& tiling = params.tiling;
   const std::int64_t number =
       static_cast<std::int64_t>(block) * tiling.slots + count % tiling.slots;
-  return arena + params.layout.scratch_offset() +
+  return arena + params.layout.scratch_offset() + slots_region(params.layout).offset +
          number * tiling.piece_elements * item_bytes(params.dtype);
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "collectives/executor/cuda/kernel.h"
 #include "collectives/plan.h"
 #include "collectives/schedule/tiling.h"
 #include "core/base/types.h"
@@ -40,17 +41,18 @@ struct RingParams {
 };
 static_assert(std::is_trivially_copyable_v<RingParams> && sizeof(RingParams) <= 240);
 
-// What it takes to launch a kernel: its address for the CUDA runtime and its block.
-struct Kernel {
-  const void* function = nullptr;
-  std::int32_t threads = 0;
-  std::int32_t shared_bytes = 0;  // dynamic, for pieces of the largest size
-};
-
 inline constexpr std::int64_t kRingPieceBytes = 16384;
 inline constexpr int kRingAlign = 16;  // bytes, of every pointer given to ring_kernel()
 
 Kernel ring_kernel();
 Kernel ring_simple_kernel();
+
+// Loads the kernels on every device of the fabric.
+void ring_preload(const fabric::Fabric& fabric);
+// What a launch with at most `max_blocks` blocks a rank (0: the default) can use. Throws
+// CoResidencyError.
+schedule::TilingLimits ring_limits(const fabric::Fabric& fabric, std::int32_t max_blocks);
+// The work of one rank: the bulk kernel where all ranks' vectors are aligned, else the simple one.
+Work ring_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank);
 
 }  // namespace weft::collectives::cuda

@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "collectives/executor/sim/reduce.h"
 #include "core/base/error.h"
@@ -306,25 +305,27 @@ void run_rank(const WorkContext&, const void* params) {
 
 }  // namespace
 
-schedule::TilingLimits sim_limits(const fabric::ArenaLayout& layout,
-                                  const schedule::Prepared& schedule, Algorithm algorithm,
-                                  std::int64_t item_bytes) {
-  const std::int64_t lanes = schedule.slot_lanes;
-  if (lanes == 0) {
-    // Without slots nothing bounds a piece: one hop moves chunks whole, a chain in parts.
-    const std::int64_t whole = std::numeric_limits<std::int64_t>::max();
-    return {algorithm == Algorithm::ring ? kPieceBytes : whole,
-            algorithm == Algorithm::ring ? kPieces : 1, 1};
+schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
+                            const schedule::Extent& extent) {
+  const std::int64_t item = item_bytes(plan.dtype);
+  const std::int64_t lanes = plan.schedule->slot_lanes;
+  const auto cut = [&](std::int64_t piece_bytes, std::int32_t pieces) {
+    return schedule::cut_chunks(extent.elements, extent.chunk_elements, item,
+                                {piece_bytes, pieces, 1});
+  };
+  if (lanes == 0 && plan.algorithm != Algorithm::ring) {
+    // Without slots nothing bounds a piece: what takes one hop is moved whole.
+    return cut(std::max<std::int64_t>(1, extent.chunk_elements) * item, 1);
   }
-  const std::int32_t pieces = lanes == 1 ? kPieces : 1;
-  const std::int64_t room = layout.scratch_bytes / (2 * pieces * lanes);
-  const std::int64_t piece =
-      std::min(kPieceBytes, room / schedule::Tiling::kAlign * schedule::Tiling::kAlign);
-  if (piece < item_bytes) {
-    fail(ErrorCode::invalid_argument, "the fabric's scratch of ", layout.scratch_bytes,
+  if (lanes <= 1) return cut(kPieceBytes, kPieces);
+  const std::int64_t scratch = fabric.arena(Rank(0)).layout.scratch_bytes;
+  const std::int64_t align = schedule::Tiling::kAlign;
+  const std::int64_t piece = std::min(kPieceBytes, scratch / (2 * lanes) / align * align);
+  if (piece < align) {
+    fail(ErrorCode::invalid_argument, "the fabric's scratch of ", scratch,
          " bytes a rank is too small for ", lanes, " lanes of slots");
   }
-  return {piece, pieces, 1};
+  return cut(piece, 1);
 }
 
 Bytes sim_scratch() { return Bytes(kScratch); }

@@ -9,10 +9,9 @@
 
 namespace weft::collectives {
 
-// How a schedule's chunks of elements of `item_bytes` may be cut in an arena of this layout.
-schedule::TilingLimits sim_limits(const fabric::ArenaLayout& layout,
-                                  const schedule::Prepared& schedule, Algorithm algorithm,
-                                  std::int64_t item_bytes);
+// How the plan is cut. Throws InvalidArgument if the fabric's scratch is too small for its lanes.
+schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
+                            const schedule::Extent& extent);
 // For the slots of one rank.
 Bytes sim_scratch();
 // The work of one rank. The plan must live until it has run.

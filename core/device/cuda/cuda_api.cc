@@ -39,6 +39,7 @@ void fill_runtime(CudaApi& api) {
   api.free_host = cudaFreeHost;
   api.memset = cudaMemset;
   api.memcpy_async = cudaMemcpyAsync;
+  api.memset_async = cudaMemsetAsync;
   api.device_synchronize = cudaDeviceSynchronize;
   api.stream_priority_range = cudaDeviceGetStreamPriorityRange;
   api.stream_create_with_priority = cudaStreamCreateWithPriority;

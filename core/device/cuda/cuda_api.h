@@ -31,6 +31,7 @@ struct CudaApi {
   cudaError_t (*free_host)(void* memory) = nullptr;
   decltype(&cudaMemset) memset = nullptr;
   decltype(&cudaMemcpyAsync) memcpy_async = nullptr;
+  decltype(&cudaMemsetAsync) memset_async = nullptr;
   decltype(&cudaDeviceSynchronize) device_synchronize = nullptr;
   decltype(&cudaDeviceGetStreamPriorityRange) stream_priority_range = nullptr;
   decltype(&cudaStreamCreateWithPriority) stream_create_with_priority = nullptr;

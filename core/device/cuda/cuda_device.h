@@ -41,6 +41,7 @@ class CudaDevice final : public Device {
 
   void submit(Stream stream, const Work& work) override;
   void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
+  void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
   void record(Event event, Stream stream) override;
   void wait(Stream stream, Event event) override;
   bool is_capturing(Stream stream) override;

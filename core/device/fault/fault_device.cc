@@ -7,10 +7,9 @@ namespace weft {
 
 const char* name(DeviceCall call) {
   constexpr const char* kNames[kDeviceCalls] = {
-      "allocate",      "allocate_shared", "allocate_pinned",
-      "create_stream", "create_event",    "submit",
-      "copy",          "record",          "wait",
-      "query",         "synchronize",     "enable_peer"};
+      "allocate", "allocate_shared", "allocate_pinned", "create_stream", "create_event",
+      "submit",   "copy",            "fill",            "record",        "wait",
+      "query",    "synchronize",     "enable_peer"};
   return kNames[static_cast<int>(call)];
 }
 
@@ -80,6 +79,11 @@ void FaultDevice::submit(Stream stream, const Work& work) {
 void FaultDevice::copy(Stream stream, void* to, const void* from, Bytes bytes) {
   before(DeviceCall::copy);
   inner_.copy(stream, to, from, bytes);
+}
+
+void FaultDevice::fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) {
+  before(DeviceCall::fill);
+  inner_.fill(stream, to, value, bytes);
 }
 
 void FaultDevice::record(Event event, Stream stream) {

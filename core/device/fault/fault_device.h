@@ -29,13 +29,14 @@ enum class DeviceCall : std::uint8_t {
   create_event,
   submit,
   copy,
+  fill,
   record,
   wait,
   query,
   synchronize,
   enable_peer
 };
-inline constexpr int kDeviceCalls = 12;
+inline constexpr int kDeviceCalls = 13;
 const char* name(DeviceCall call);
 
 class FaultDevice final : public Device {
@@ -65,6 +66,7 @@ class FaultDevice final : public Device {
   void destroy_event(Event event) noexcept override { inner_.destroy_event(event); }
   void submit(Stream stream, const Work& work) override;
   void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
+  void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
   void record(Event event, Stream stream) override;
   void wait(Stream stream, Event event) override;
   bool is_capturing(Stream stream) override { return inner_.is_capturing(stream); }

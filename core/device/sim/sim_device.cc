@@ -75,6 +75,17 @@ void run_copy(const WorkContext&, const void* params) {
   std::memmove(p.to, p.from, static_cast<std::size_t>(p.bytes));
 }
 
+struct FillParams {
+  void* to;
+  std::int64_t bytes;
+  std::uint8_t value;
+};
+
+void run_fill(const WorkContext&, const void* params) {
+  const auto& p = *static_cast<const FillParams*>(params);
+  std::memset(p.to, p.value, static_cast<std::size_t>(p.bytes));
+}
+
 }  // namespace
 
 SimDevice::SimDevice(DeviceOrdinal ordinal) : ordinal_(ordinal) {}
@@ -131,6 +142,14 @@ void SimDevice::copy(Stream stream, void* to, const void* from, Bytes bytes) {
     }
   }
   submit(stream, Work::make("copy", run_copy, CopyParams{to, from, bytes.value()}));
+}
+
+void SimDevice::fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) {
+  if (bytes.value() == 0) return;
+  if (const auto problem = access_problem(to, bytes)) {
+    throw Error(ErrorCode::peer_access, *problem, {.device = id().str()});
+  }
+  submit(stream, Work::make("fill", run_fill, FillParams{to, bytes.value(), value}));
 }
 
 void SimDevice::record(Event event, Stream stream) {

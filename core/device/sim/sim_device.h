@@ -7,7 +7,7 @@
 // (collectives/schedule/predict); core knows no topology.
 //
 // Invariants
-//   1. A copy or an access by a work is checked: memory of another simulated device needs
+//   1. A copy, a fill or an access by a work is checked: memory of another simulated device needs
 //      enable_peer.
 //   2. Host memory is always accessible: it was lent for a call.
 //
@@ -42,6 +42,7 @@ class SimDevice final : public Device {
 
   void submit(Stream stream, const Work& work) override;
   void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
+  void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
   void record(Event event, Stream stream) override;
   void wait(Stream stream, Event event) override;
   bool query(Event event) override;

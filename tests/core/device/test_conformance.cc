@@ -84,6 +84,39 @@ TEST_CASE("what is copied in comes out again, in stream order") {
   }
 }
 
+TEST_CASE("a fill sets every byte it is given and no other, in stream order") {
+  for (const Pair& pair : devices()) {
+    CAPTURE(pair.what);
+    Rig rig(*pair.device);
+    Device& device = *pair.device;
+    std::memset(rig.host, 1, Rig::kBytes);
+    device.copy(rig.stream, rig.memory, rig.host, Bytes(Rig::kBytes));
+    device.fill(rig.stream, rig.memory + 3, 0xff, Bytes(1001));
+    device.fill(rig.stream, rig.memory + 5, 7, Bytes(1));
+    device.fill(rig.stream, rig.memory, 9, Bytes(0));
+    rig.finish();
+    std::memset(rig.host, 0, Rig::kBytes);
+    device.copy(rig.stream, rig.host, rig.memory, Bytes(Rig::kBytes));
+    rig.finish();
+    for (std::int64_t i = 0; i < Rig::kBytes; ++i) {
+      const int expected = i == 5 ? 7 : i >= 3 && i < 1004 ? 0xff : 1;
+      REQUIRE(static_cast<int>(rig.host[i]) == expected);
+    }
+  }
+}
+
+TEST_CASE("a fill can be made to fail, and then changes nothing") {
+  FaultDevice device(named("sim:57"));
+  Rig rig(device);
+  device.fill(rig.stream, rig.memory, 2, Bytes(Rig::kBytes));
+  device.plan(DeviceCall::fill, 1, {ErrorCode::cuda_error, 0});
+  CHECK_THROWS_AS(device.fill(rig.stream, rig.memory, 3, Bytes(Rig::kBytes)), Error);
+  device.copy(rig.stream, rig.host, rig.memory, Bytes(Rig::kBytes));
+  rig.finish();
+  CHECK(rig.host[0] == 2);
+  CHECK(device.calls(DeviceCall::fill) == 2);
+}
+
 TEST_CASE("pinned and shared memory start as zeros; zero bytes are null") {
   for (const Pair& pair : devices()) {
     CAPTURE(pair.what);
@@ -145,6 +178,8 @@ TEST_CASE("simulated: no access without enable_peer, none past the end") {
   Rig mine(device);
   CHECK(device.access_problem(theirs.memory, Bytes(1)));
   CHECK_THROWS_AS(device.copy(mine.stream, mine.memory, theirs.memory, Bytes(1)), Error);
+  CHECK_THROWS_AS(device.fill(mine.stream, theirs.memory, 0, Bytes(1)), Error);
+  CHECK_THROWS_AS(device.fill(mine.stream, mine.memory + 1, 0, Bytes(Rig::kBytes)), Error);
   CHECK(device.access_problem(mine.memory + 1, Bytes(Rig::kBytes)));
   CHECK_FALSE(device.access_problem(mine.memory, Bytes(Rig::kBytes)));
   CHECK_FALSE(device.access_problem(mine.host, Bytes(Rig::kBytes)));

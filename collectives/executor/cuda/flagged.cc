@@ -1,0 +1,62 @@
+#include "collectives/executor/cuda/flagged.h"
+
+#include "collectives/executor/cuda/executor.h"
+
+namespace weft::collectives::cuda {
+
+std::int64_t vector_bytes(const Plan& plan) {
+  return plan.tiling.elements * item_bytes(plan.dtype);
+}
+
+FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, const Region& region,
+                             std::int64_t parts) {
+  const fabric::Fabric& fabric = *call.fabric;
+  const Plan& plan = *call.plan;
+  const auto index = static_cast<std::size_t>(call.rank.value());
+  const fabric::Arena& arena = fabric.arena(call.rank);
+  FlaggedParams params;
+  params.input = static_cast<const std::byte*>(plan.inputs[index]);
+  params.output = static_cast<std::byte*>(plan.outputs[index]);
+  for (int r = 0; r < plan.world.value(); ++r) {
+    params.regions[r] = fabric.arena(Rank(r)).scratch() + region.offset;
+  }
+  params.epochs = reinterpret_cast<std::uint32_t*>(arena.scratch() +
+                                                   protocol_words(arena.layout, family).offset);
+  params.records = fabric.fault_record(call.rank, 0);
+  params.limits = plan.limits;
+  params.fault = plan.fault;
+  params.bytes = vector_bytes(plan);
+  params.source_lines = lines_of_source(arena.layout, region, parts);
+  params.blocks = arena.layout.blocks;
+  params.rank = call.rank.value();
+  params.world = plan.world.value();
+  params.divisor = plan.op == ReduceOp::avg ? params.world : 0;
+  return params;
+}
+
+}  // namespace weft::collectives::cuda
+
+namespace weft::collectives {
+
+void cuda_prepare_scratch(fabric::Fabric& fabric) {
+  using namespace cuda;
+  for (int r = 0; r < fabric.world().value(); ++r) {
+    const fabric::Arena& arena = fabric.arena(Rank(r));
+    const fabric::ArenaLayout& layout = arena.layout;
+    Device& device = fabric.device(Rank(r));
+    const Stream stream = fabric.stream(Rank(r));
+    const Region ll = ll_region(layout);
+    const Region lamport = lamport_region(layout);
+    device.fill(stream, arena.scratch() + ll.offset, 0, Bytes(ll.bytes));
+    device.fill(stream, arena.scratch() + lamport.offset, 0xff, Bytes(lamport.bytes));
+    if (layout.scratch_bytes < kLeastFlagged) continue;
+    // The lanes' progress has just been set: every word of it is the first epoch, and there is at
+    // least a word for each block.
+    for (const FlaggedFamily family : {FlaggedFamily::ll, FlaggedFamily::lamport}) {
+      device.copy(stream, arena.scratch() + protocol_words(layout, family).offset,
+                  arena.base + layout.progress_offset(), Bytes(layout.blocks * std::int64_t{4}));
+    }
+  }
+}
+
+}  // namespace weft::collectives
