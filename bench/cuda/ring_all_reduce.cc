@@ -18,6 +18,7 @@
 #include "bench/cuda/timing.h"
 #include "collectives/collectives.h"
 #include "collectives/executor/cuda/executor.h"
+#include "collectives/executor/cuda/ring.h"
 #include "core/device/cuda/cuda_api.h"
 
 namespace weft::bench {
@@ -122,7 +123,7 @@ class Bench {
     plan.world = fabric_->world();
     plan.tiling =
         schedule::make_tiling(static_cast<std::int64_t>(bytes / sizeof(float)), sizeof(float),
-                              plan.world, collectives::cuda_limits(*fabric_, plan, 0));
+                              plan.world, collectives::cuda::ring_limits(*fabric_, 0));
     plan.limits = {fabric_->timeout_ns(), fabric_->abort_flag(), 1};
     for (std::size_t i = 0; i < 2; ++i) {
       plan.inputs[i] = from[i];
