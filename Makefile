@@ -22,12 +22,12 @@ WITH_TESTS := -C cmake.define.WEFT_TESTS=$(if $(DOCTEST),ON,OFF)
 # Entry points of the environment, e.g. mpiexec, come before the system's.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test test-slow lint format docs stubs bench stress gpu-check clean venv \
+.PHONY: help demo test test-slow lint locks format docs stubs bench stress gpu-check clean venv \
         build-demo build-test build-lint
 
 help:
 	@sed -n '/^# Every/,/^PYTHON/{/^#/s/^# \{0,1\}//p}' Makefile
-	@echo "Also: test-slow lint format docs stubs bench stress gpu-check clean"
+	@echo "Also: test-slow lint locks format docs stubs bench stress gpu-check clean"
 
 venv: $(VENV)/.tools
 $(VENV)/.tools: Makefile
@@ -81,6 +81,10 @@ lint: build-lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(PYTEST) tests/lint $(ARGS)
+
+# Which data each lock guards, by Clang's thread-safety analysis of what was compiled.
+locks: build-lint
+	PYTHONPATH=tests $(BIN)/python -m lint.locks $(BUILD)/compile_commands.json $(ARGS)
 
 format: build-lint
 	$(BIN)/clang-format -i $(CPP_FILES)

@@ -81,7 +81,6 @@ if(WEFT_CUDA_ENABLED)
   include(WeftCutlass)
   add_library(weft_cuda_flags INTERFACE)
   target_link_libraries(weft_cuda_flags INTERFACE CUDA::cudart_static)
-  target_compile_definitions(weft_cuda_flags INTERFACE WEFT_WITH_CUDA=1)
   target_compile_options(weft_cuda_flags INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror>")
   target_include_directories(weft_cuda_flags SYSTEM INTERFACE "${WEFT_CUTLASS_INCLUDE}")

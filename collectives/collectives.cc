@@ -16,7 +16,9 @@ constexpr std::int64_t kCudaScratch = 16 << 20;
 constexpr std::int32_t kCudaBlocks = 64;
 
 constexpr const char* kOpNames[] = {"sum", "avg", "min", "max", "prod"};
-constexpr const char* kAlgorithmNames[] = {"auto", "ring"};
+constexpr const char* kAlgorithmNames[] = {
+    "auto",     "ring",          "ll",          "lamport",          "one_shot",    "one_shot_pull",
+    "two_shot", "push_two_shot", "copy_engine", "halving_doubling", "hierarchical"};
 
 template <class Enum, std::size_t kCount>
 Enum parse(const char* what, std::string_view text, const char* const (&names)[kCount]) {
@@ -62,7 +64,7 @@ std::shared_ptr<fabric::Fabric> open(fabric::FabricOptions options) {
   options.blocks = cuda ? kCudaBlocks : 1;
   auto fabric = fabric::Fabric::open(std::move(options));
   fabric->extension = std::move(kept);
-  if (cuda) cuda_ring_preload(*fabric);
+  if (cuda) cuda_preload(*fabric);
   return fabric;
 }
 
@@ -76,6 +78,15 @@ void plan_fault(fabric::Fabric& fabric, const FaultPoint& fault) {
 const char* name(ReduceOp op) { return kOpNames[static_cast<std::size_t>(op)]; }
 const char* name(Algorithm algorithm) {
   return kAlgorithmNames[static_cast<std::size_t>(algorithm)];
+}
+Collective parse_collective(std::string_view text) {
+  std::string list;
+  for (int i = 0; i <= static_cast<int>(Collective::send_recv); ++i) {
+    const auto collective = static_cast<Collective>(i);
+    if (text == name(collective)) return collective;
+    list += concat(list.empty() ? "" : ", ", name(collective));
+  }
+  fail(ErrorCode::invalid_argument, "no collective is called \"", text, "\"; there are ", list);
 }
 ReduceOp parse_op(std::string_view text) { return parse<ReduceOp>("op", text, kOpNames); }
 Algorithm parse_algorithm(std::string_view text) {

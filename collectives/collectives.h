@@ -1,6 +1,7 @@
 // The collectives: the whole public surface on one page.
 //
-// Every call takes one tensor a rank: element i is rank i's. It is checked before anything is
+// Every call takes one tensor a rank: element i is rank i's; where a rank gives or gets nothing
+// (rooted collectives) its tensor may be undefined. It is checked before anything is
 // launched: a call that throws has changed nothing. What it returns ends on every rank or fails on
 // every rank.
 //
@@ -28,6 +29,7 @@ inline constexpr auto kNeverInterrupted = [] { return false; };
 struct CallOptions {
   Algorithm algorithm = Algorithm::automatic;
   std::int32_t max_blocks = 0;        // 0: the executor's default
+  std::int32_t group_size = 0;        // hierarchical: ranks a group, in rank order; 0: see groups.h
   std::int64_t timeout_ns = 0;        // of each wait; 0: the fabric's
   std::span<const Stream> streams{};  // one a rank; empty: none (simulated), or the default stream
 };
@@ -36,22 +38,60 @@ struct CallOptions {
 // Throws what Fabric::open throws.
 std::shared_ptr<fabric::Fabric> open(fabric::FabricOptions options);
 
-// outputs[i] = inputs[0] op inputs[1] op ... on every rank. All tensors of one shape and dtype;
-// outputs may be the inputs themselves. Same bits on every rank and from run to run.
+// Which collective, and its arguments beside the tensors.
+struct Call {
+  Collective collective = Collective::all_reduce;
+  ReduceOp op = ReduceOp::sum;             // those that reduce
+  Rank root{0};                            // broadcast, reduce, scatter, gather
+  std::span<const Rank> to{};              // send_recv: one a rank; schedule::kNobody: nobody
+  std::span<const std::int64_t> splits{};  // all_to_all: [from][to] rows of dimension 0; or even
+};
+
+// Shapes: with (m, ...) the shape of a rank's shorter tensor and n ranks,
+//   all_reduce      outputs[i] = inputs[0] op inputs[1] op ...; all of one shape
+//   reduce          the same, only outputs[root] is written
+//   broadcast       outputs[i] = inputs[root]
+//   reduce_scatter  (n m, ...) to (m, ...): outputs[i] is part i of the reduction
+//   all_gather      (m, ...) to (n m, ...): all inputs one after the other
+//   gather          the same, on the root only; scatter: the other way, part i to rank i
+//   all_to_all      (n m, ...) to (n m, ...): part j of rank i becomes part i of rank j
+//   send_recv       outputs[to[i]] = inputs[i]
+// Outputs may be the inputs themselves in all_reduce, broadcast and reduce. Same bits on every rank
+// and from run to run.
 // Throws WorldSizeError, ShapeMismatch, DTypeMismatch, DeviceMismatch, AliasError, ReadOnlyBuffer,
 // InvalidArgument, FabricPoisoned, FabricClosed.
-std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric,
-                                              std::span<const Tensor> inputs,
-                                              std::span<const Tensor> outputs, ReduceOp op,
-                                              const CallOptions& options);
-// The same from one rank's own thread: blocks until all ranks called, then all get one operation.
-// `interrupted`, if it can say yes (Ctrl-C), is asked now and then while the rank waits.
+std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
+                                       std::span<const Tensor> inputs,
+                                       std::span<const Tensor> outputs, const CallOptions& options);
+
+// What one rank brings to a collective that every rank calls from its own thread. `call.to` has one
+// element, whom the rank sends to; `call.splits` its own n numbers of rows. An undefined tensor
+// where the rank gives or gets nothing.
+struct RankCall {
+  Call call{};
+  Tensor input{};
+  Tensor output{};
+};
+// Blocks until all ranks called, then all get one operation. `interrupted`, if it can say yes
+// (Ctrl-C), is asked now and then while the rank waits.
 // Besides: CollectiveTimeout that names the ranks which did not come. Calls that differ between
-// ranks in anything but the tensors are InvalidArgument.
-std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric, Rank rank,
-                                              const Tensor& input, const Tensor& output,
-                                              ReduceOp op, const CallOptions& options,
-                                              const Interrupted& interrupted = kNeverInterrupted);
+// ranks in what must agree are InvalidArgument.
+std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, Rank rank, const RankCall& call,
+                                       const CallOptions& options,
+                                       const Interrupted& interrupted = kNeverInterrupted);
+
+inline std::shared_ptr<fabric::Operation> all_reduce(fabric::Fabric& fabric,
+                                                     std::span<const Tensor> inputs,
+                                                     std::span<const Tensor> outputs, ReduceOp op,
+                                                     const CallOptions& options) {
+  return run(fabric, {.collective = Collective::all_reduce, .op = op}, inputs, outputs, options);
+}
+inline std::shared_ptr<fabric::Operation> all_reduce(
+    fabric::Fabric& fabric, Rank rank, const Tensor& input, const Tensor& output, ReduceOp op,
+    const CallOptions& options, const Interrupted& interrupted = kNeverInterrupted) {
+  const RankCall call{{.collective = Collective::all_reduce, .op = op}, input, output};
+  return run(fabric, rank, call, options, interrupted);
+}
 
 // Ends when everything launched before it has ended on every rank.
 std::shared_ptr<fabric::Operation> barrier(fabric::Fabric& fabric);
@@ -63,10 +103,13 @@ std::shared_ptr<fabric::Operation> barrier(fabric::Fabric& fabric, Rank rank,
 void plan_fault(fabric::Fabric& fabric, const FaultPoint& fault);
 
 // Names as users type them. parse_* throw InvalidArgument that lists what there is.
+const char* name(Collective collective);
 const char* name(ReduceOp op);
 const char* name(Algorithm algorithm);
+Collective parse_collective(std::string_view text);
 ReduceOp parse_op(std::string_view text);
 Algorithm parse_algorithm(std::string_view text);
-inline constexpr const char* kProtocolNames[] = {"none", "chunk_flags"};
+inline constexpr const char* kProtocolNames[] = {"none", "chunk_flags", "tokens",
+                                                 "ll",   "lamport",     "events"};
 
 }  // namespace weft::collectives

@@ -2,13 +2,11 @@
 #include "collectives/plan.h"
 
 #include <algorithm>
-#include <array>
 #include <mutex>
 
 #include "collectives/executor/cuda/executor.h"
 #include "collectives/executor/sim/executor.h"
 #include "collectives/request.h"
-#include "collectives/schedule/ring.h"
 #include "core/base/error.h"
 #include "core/ops/copy.h"
 
@@ -19,17 +17,9 @@ namespace {
 constexpr double kLocalRate = 2e12;
 constexpr std::size_t kPredictions = 16;  // sizes remembered
 
-// Schedules are made once a world size and kept for ever.
-const schedule::Schedule& ring_schedule(WorldSize world) {
-  static std::array<std::once_flag, kMaxRanks + 1> made;
-  static auto& schedules = *new std::array<schedule::Schedule, kMaxRanks + 1>();
-  const auto n = static_cast<std::size_t>(world.value());
-  std::call_once(made[n], [&] { schedules[n] = schedule::ring::materialise(world); });
-  return schedules[n];
-}
-
 // The tensor itself, or a contiguous, aligned copy on the same device where the executors need one.
 bool needs_staging(const Tensor& tensor) {
+  if (!tensor.defined()) return false;
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.data());
   return !tensor.layout().is_contiguous() ||
          address % static_cast<std::uintptr_t>(item_bytes(tensor.dtype())) != 0;
@@ -56,7 +46,10 @@ struct Staged {
     const auto any = [](std::span<const Tensor> tensors) {
       return std::any_of(tensors.begin(), tensors.end(), needs_staging);
     };
-    if (request.inputs.front().layout().elements() == 0) return;
+    const auto empty = [](const Tensor& tensor) {
+      return !tensor.defined() || tensor.layout().elements() == 0;
+    };
+    if (std::all_of(request.inputs.begin(), request.inputs.end(), empty)) return;
     if (!any(request.inputs) && !any(request.outputs)) return;
     settle(fabric, streams);
     for (std::size_t r = 0; r < request.inputs.size(); ++r) {
@@ -81,15 +74,20 @@ struct Staged {
 
 void add_link_bytes(const void* params, std::span<std::int64_t> link_bytes) {
   const Plan& plan = *static_cast<const Plan*>(params);
-  const schedule::Tiling& t = plan.tiling;
   const auto world = static_cast<std::size_t>(plan.world.value());
-  for (std::size_t from = 0; from < world; ++from) {
-    for (const schedule::Step& step : plan.schedule->programs[from]) {
-      if (step.to == schedule::kNobody) continue;
-      const std::int64_t begin = std::min(step.chunk.value() * t.chunk_elements, t.elements);
-      const std::int64_t end = std::min(begin + t.chunk_elements, t.elements);
-      link_bytes[from * world + static_cast<std::size_t>(step.to.value())] +=
-          (end - begin) * item_bytes(plan.dtype);
+  const auto add = [&](int from, int to, std::int64_t elements) {
+    link_bytes[static_cast<std::size_t>(from) * world + static_cast<std::size_t>(to)] +=
+        elements * item_bytes(plan.dtype);
+  };
+  for (std::int32_t rank = 0; rank < plan.world.value(); ++rank) {
+    for (const schedule::Step& step : plan.program(Rank(rank))) {
+      const std::int64_t size = source_range(plan, Rank(rank), step).size();
+      if (step.target == schedule::Target::slot || step.target == schedule::Target::output) {
+        add(rank, step.to.value(), size);
+      }
+      if (!step.pulls()) continue;
+      for_each_source(plan.schedule->schedule, rank, step,
+                      [&](int from) { add(from, rank, size); });
     }
   }
 }
@@ -100,20 +98,17 @@ std::int64_t predicted_ns(fabric::Fabric& fabric, const Plan& plan) {
   const std::int64_t item = item_bytes(plan.dtype);
   const std::scoped_lock lock(s.mutex);
   for (const auto& known : s.predicted) {
-    if (known.elements == plan.tiling.elements && known.item == item) return known.ns;
+    if (known.schedule == plan.schedule && known.elements == plan.tiling.elements &&
+        known.item == item) {
+      return known.ns;
+    }
   }
   const schedule::Prediction prediction = schedule::predict(
-      *plan.schedule, plan.tiling, item, fabric.topology(), s.device_of_rank, kLocalRate);
+      plan.schedule->schedule, plan.tiling, item, fabric.topology(), s.device_of_rank, kLocalRate);
   const auto ns = static_cast<std::int64_t>(prediction.seconds * 1e9);
   if (s.predicted.size() == kPredictions) s.predicted.pop_back();
-  s.predicted.insert(s.predicted.begin(), {plan.tiling.elements, item, ns});
+  s.predicted.insert(s.predicted.begin(), {plan.schedule, plan.tiling.elements, item, ns});
   return ns;
-}
-
-schedule::TilingLimits limits_of(const fabric::Fabric& fabric, DType dtype,
-                                 const CallOptions& options) {
-  return fabric.backend() == DeviceKind::cuda ? cuda_ring_limits(fabric, dtype, options.max_blocks)
-                                              : sim_limits();
 }
 
 FaultPoint planned_fault(fabric::Fabric& fabric) {
@@ -121,30 +116,102 @@ FaultPoint planned_fault(fabric::Fabric& fabric) {
   return session(fabric).fault;
 }
 
+// The chunks of all ranks' inputs and outputs. Uneven ones are listed in `table`.
+void map_chunks(const Request& request, Plan& plan, std::vector<std::int64_t>& table) {
+  const schedule::Schedule& schedule = plan.schedule->schedule;
+  const std::int64_t n = plan.world.value();
+  const std::int64_t in = request.first_input().layout().elements();
+  const std::int64_t out = request.first_output().layout().elements();
+  const auto map = [](std::int64_t elements, std::int64_t chunk, int chunks) {
+    return schedule::ChunkMap{elements, chunk, nullptr, chunks};
+  };
+  std::int64_t chunk = std::min(in, out);
+  if (request.kind().shapes == Shapes::exchanged) chunk = in / n;
+  if (request.kind().shapes == Shapes::same && schedule.inputs() > 1) {
+    chunk = schedule::aligned_chunk(in, item_bytes(plan.dtype), schedule.inputs());
+  }
+  plan.in = map(in, chunk, schedule.inputs());
+  plan.out = map(out, chunk, schedule.outputs());
+  if (request.call.splits.empty()) return;
+  const auto world = static_cast<std::size_t>(n);
+  table.assign(2 * world * (world + 1), 0);
+  const auto sizes = request.first_input().layout().sizes();
+  std::int64_t row = 1;  // elements of an index of dimension 0
+  for (std::size_t d = 1; d < sizes.size(); ++d) row *= sizes[d];
+  std::int64_t* ins = table.data();
+  std::int64_t* outs = ins + world * (world + 1);
+  for (std::size_t r = 0; r < world; ++r) {
+    for (std::size_t c = 0; c < world; ++c) {
+      const std::size_t at = r * (world + 1) + c;
+      ins[at + 1] = ins[at] + request.call.splits[r * world + c] * row;
+      outs[at + 1] = outs[at] + request.call.splits[c * world + r] * row;
+    }
+  }
+  plan.in.begins = ins;
+  plan.out.begins = outs;
+}
+
+std::int64_t largest_chunk(const Plan& plan) {
+  if (!plan.in.begins) return plan.in.chunk_elements;
+  std::int64_t largest = 0;
+  for (int r = 0; r < plan.world.value(); ++r) {
+    for (int c = 0; c < plan.in.chunks; ++c)
+      largest = std::max(largest, plan.in.chunk(r, c).size());
+  }
+  return largest;
+}
+
+std::int64_t longest_vector(const Plan& plan) {
+  if (!plan.in.begins) return std::max(plan.in.elements, plan.out.elements);
+  std::int64_t longest = 0;
+  for (int r = 0; r < plan.world.value(); ++r) {
+    longest = std::max({longest, plan.in.chunk(r, plan.in.chunks - 1).end,
+                        plan.out.chunk(r, plan.out.chunks - 1).end});
+  }
+  return longest;
+}
+
+Protocol protocol_of(const fabric::Fabric& fabric, const Plan& plan) {
+  if (plan.world.value() == 1) return Protocol::none;
+  if (fabric.backend() == DeviceKind::cuda) {
+    if (plan.algorithm == Algorithm::ll) return Protocol::ll;
+    if (plan.algorithm == Algorithm::lamport) return Protocol::lamport;
+    if (plan.algorithm == Algorithm::copy_engine) return Protocol::events;
+  }
+  return plan.schedule->slot_lanes > 0 || plan.algorithm == Algorithm::ring ? Protocol::chunk_flags
+                                                                            : Protocol::tokens;
+}
+
 void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
-               const Tensor& first, Plan& plan) {
-  plan.collective = request.collective;
-  plan.algorithm = Algorithm::ring;
-  plan.op = request.op;
-  plan.dtype = first.dtype();
+               const Selection& selected, fabric::Operation& operation, Plan& plan) {
+  plan.collective = request.call.collective;
+  plan.algorithm = selected.algorithm;
+  plan.schedule = selected.schedule;
+  plan.op = request.call.op;
+  plan.dtype = request.first_input().dtype();
   plan.world = fabric.world();
-  plan.tiling = schedule::make_tiling(first.layout().elements(), item_bytes(plan.dtype), plan.world,
-                                      limits_of(fabric, plan.dtype, options));
+  plan.protocol = protocol_of(fabric, plan);
+  map_chunks(request, plan, operation.table());
+  const std::int64_t item = item_bytes(plan.dtype);
+  const schedule::TilingLimits limits =
+      fabric.backend() == DeviceKind::cuda
+          ? cuda_limits(fabric, plan, options.max_blocks)
+          : sim_limits(fabric.arena(Rank(0)).layout, *plan.schedule, plan.algorithm, item);
+  plan.tiling = schedule::cut_chunks(longest_vector(plan), largest_chunk(plan), item, limits);
   plan.limits.timeout_ns = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   plan.limits.abort_flag = fabric.abort_flag();
   plan.fault = planned_fault(fabric);
-  plan.schedule = &ring_schedule(plan.world);
 }
 
 void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan, bool staged,
                fabric::OperationInfo& info) {
-  info.kind = EventKind::all_reduce;
-  info.kind_name = request.name;
+  info.kind = request.kind().event;
+  info.kind_name = request.name();
   info.algorithm = name(plan.algorithm);
   info.path = staged ? "staged" : plan.world.value() == 1 ? "local" : "zero_copy";
   info.dtype = static_cast<std::uint8_t>(plan.dtype);
-  info.op = static_cast<std::uint8_t>(plan.op);
-  info.protocol = plan.world.value() > 1 ? 1 : 0;
+  if (request.kind().reduces) info.op = static_cast<std::uint8_t>(plan.op);
+  info.protocol = static_cast<std::uint8_t>(plan.protocol);
   info.bytes = plan.tiling.elements * item_bytes(plan.dtype);
   info.blocks = plan.tiling.blocks;
   info.timeout_ns = plan.limits.timeout_ns;
@@ -155,42 +222,54 @@ void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan,
 
 // Fills the operation: plan, works, what must stay alive. May throw; nothing has been launched yet.
 void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
-             const Staged& staged, fabric::Operation& operation) {
-  const std::span<const Tensor> inputs = staged.any() ? staged.inputs : request.inputs;
-  const std::span<const Tensor> outputs = staged.any() ? staged.outputs : request.outputs;
+             const Selection& selected, bool staged, fabric::Operation& operation) {
   Plan& plan = operation.params<Plan>();
-  fill_plan(fabric, request, options, inputs.front(), plan);
+  fill_plan(fabric, request, options, selected, operation, plan);
   plan.limits.operation = operation.id();
-  fill_info(fabric, request, plan, staged.any(), operation.info());
+  fill_info(fabric, request, plan, staged, operation.info());
   if (plan.tiling.elements == 0) return;
-  for (std::size_t r = 0; r < inputs.size(); ++r) {
-    plan.inputs[r] = inputs[r].data();
-    plan.outputs[r] = outputs[r].data();
-    operation.keep(inputs[r].storage());
-    operation.keep(outputs[r].storage());
+  for (std::size_t r = 0; r < request.inputs.size(); ++r) {
+    if (request.has_input(r)) {
+      plan.inputs[r] = request.inputs[r].data();
+      operation.keep(request.inputs[r].storage());
+    }
+    if (request.has_output(r)) {
+      plan.outputs[r] = request.outputs[r].data();
+      operation.keep(request.outputs[r].storage());
+    }
   }
   if (plan.world.value() == 1) {
-    if (plan.inputs[0] == plan.outputs[0]) return;
+    const bool moves = !plan.program(Rank(0)).empty() && plan.inputs[0] != plan.outputs[0];
+    if (!moves) return;
     fabric.device(Rank(0)).copy(fabric.stream(Rank(0)), plan.outputs[0], plan.inputs[0],
-                                inputs.front().bytes());
+                                request.first_input().bytes());
     return;
   }
-  for (std::size_t r = 0; r < inputs.size(); ++r) {
+  for (std::size_t r = 0; r < request.inputs.size(); ++r) {
     const Rank rank(static_cast<std::int32_t>(r));
-    operation.works()[r] = fabric.backend() == DeviceKind::cuda ? cuda_ring_work(fabric, plan, rank)
+    operation.works()[r] = fabric.backend() == DeviceKind::cuda ? cuda_work(fabric, plan, rank)
                                                                 : sim_work(fabric, plan, rank);
   }
 }
 
 }  // namespace
 
-std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Request& request,
+std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
+                                       std::span<const Tensor> inputs,
+                                       std::span<const Tensor> outputs,
                                        const CallOptions& options) {
+  const Request request{call, inputs, outputs};
   validate(fabric, request, options);
   const Staged staged(fabric, request, options.streams);
-  auto operation =
-      fabric.launch([&](fabric::Operation& op) { prepare(fabric, request, options, staged, op); },
-                    options.streams);
+  Request placed = request;
+  if (staged.any()) {
+    placed.inputs = staged.inputs;
+    placed.outputs = staged.outputs;
+  }
+  const Selection selected = select(fabric, placed, options);
+  auto operation = fabric.launch(
+      [&](fabric::Operation& op) { prepare(fabric, placed, options, selected, staged.any(), op); },
+      options.streams);
   if (staged.any()) {
     // Each device wait has its own deadline, so this ends.
     operation->wait_until(Deadline::never());

@@ -1,7 +1,9 @@
 // What every collective shares before it becomes a plan: the checks, staging, and the launch.
 #pragma once
 
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -10,12 +12,46 @@
 
 namespace weft::collectives {
 
+// How the shape of a rank's output follows from that of its input.
+enum class Shapes : std::uint8_t {
+  same,
+  joined,    // dimension 0 is n times as long
+  split,     // an n-th as long
+  exchanged  // the same, and n divides dimension 0; or as `splits` say
+};
+// Which ranks have an input, or an output.
+enum class Holders : std::uint8_t { all, root, partners };
+
+// What is particular to a collective: a table in kinds.cc.
+struct Kind {
+  const char* name = "";
+  EventKind event = EventKind::all_reduce;
+  Shapes shapes = Shapes::same;
+  Holders inputs = Holders::all;
+  Holders outputs = Holders::all;
+  bool reduces = false;   // takes an op
+  bool rooted = false;    // takes a root
+  bool in_place = false;  // an output may be its rank's input exactly
+  // The schedule of an algorithm, or nothing if the collective has no such algorithm.
+  std::optional<schedule::Schedule> (*schedule)(Algorithm algorithm, WorldSize world,
+                                                const Call& call) = nullptr;
+};
+const Kind& kind_of(Collective collective);
+
 struct Request {
-  Collective collective = Collective::all_reduce;
-  const char* name = "all_reduce";
-  ReduceOp op = ReduceOp::sum;
+  Call call{};
   std::span<const Tensor> inputs;   // one a rank
   std::span<const Tensor> outputs;  // one a rank; outputs[i] may be inputs[i] exactly
+
+  const Kind& kind() const { return kind_of(call.collective); }
+  const char* name() const { return kind().name; }
+  bool has_input(std::size_t rank) const;
+  bool has_output(std::size_t rank) const;
+  // The first rank that has an input, and the tensors that every other one is compared with.
+  int first_rank() const;
+  const Tensor& first_input() const { return inputs[static_cast<std::size_t>(first_rank())]; }
+  const Tensor& first_output() const;
+  bool in_place() const;
 };
 
 // Everything that can be wrong with the arguments. Throws; changes nothing.
@@ -26,17 +62,32 @@ struct Session {
   std::mutex mutex;
   FaultPoint fault{};
   struct Predicted {
+    const schedule::Prepared* schedule = nullptr;
     std::int64_t elements = -1;
     std::int64_t item = 0;
     std::int64_t ns = 0;
   };
   std::vector<Predicted> predicted;  // the last few sizes, newest first
   std::vector<int> device_of_rank;   // index in the fabric's topology
+  // Schedules are made when first used, and live as long as the fabric.
+  struct Made {
+    Collective collective;
+    Algorithm algorithm;
+    std::int32_t root;
+    std::int32_t group_size;
+    std::vector<Rank> to;
+    schedule::Prepared prepared;
+  };
+  std::vector<std::unique_ptr<Made>> schedules;
 };
 Session& session(fabric::Fabric& fabric);
 
-// Checks, chooses, cuts, prepares and launches on all ranks.
-std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Request& request,
-                                       const CallOptions& options);
+// The algorithm that a request runs with, and its schedule: the forced one, or the best for this
+// fabric. Throws InvalidArgument, saying why, if a forced one cannot serve.
+struct Selection {
+  Algorithm algorithm = Algorithm::ring;
+  const schedule::Prepared* schedule = nullptr;
+};
+Selection select(fabric::Fabric& fabric, const Request& request, const CallOptions& options);
 
 }  // namespace weft::collectives

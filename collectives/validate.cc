@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <vector>
 
 #include "collectives/request.h"
 #include "core/base/error.h"
@@ -19,8 +21,68 @@ void check_counts(const fabric::Fabric& fabric, const Request& request) {
   for (const auto& [what, count] : {std::pair{"tensors", request.inputs.size()},
                                     std::pair{"outputs", request.outputs.size()}}) {
     if (count != world) {
-      fail(ErrorCode::world_size, request.name, ": ", count, " ", what, " for a fabric of ", world,
-           " ranks; give one a rank");
+      fail(ErrorCode::world_size, request.name(), ": ", count, " ", what, " for a fabric of ",
+           world, " ranks; give one a rank");
+    }
+  }
+}
+
+// Root, partners and numbers of rows.
+void check_call(const fabric::Fabric& fabric, const Request& request) {
+  const int world = fabric.world().value();
+  const Call& call = request.call;
+  if (call.root.value() < 0 || call.root.value() >= world) {
+    fail(ErrorCode::invalid_argument, request.name(), ": root is from 0 to ", world - 1, ", not ",
+         call.root);
+  }
+  const bool sends = call.collective == Collective::send_recv;
+  if (sends && call.to.size() != static_cast<std::size_t>(world)) {
+    fail(ErrorCode::world_size, request.name(), ": ", call.to.size(), " receivers for a fabric of ",
+         world, " ranks; give one a rank, or none for a rank");
+  }
+  if (sends && std::all_of(call.to.begin(), call.to.end(),
+                           [](Rank to) { return to == schedule::kNobody; })) {
+    fail(ErrorCode::invalid_argument, request.name(), ": nobody sends");
+  }
+  std::array<int, kMaxRanks> giver;
+  giver.fill(-1);
+  for (int rank = 0; sends && rank < world; ++rank) {
+    const Rank to = call.to[static_cast<std::size_t>(rank)];
+    if (to == schedule::kNobody) continue;
+    if (to.value() < 0 || to.value() >= world) {
+      refuse(ErrorCode::invalid_argument, rank,
+             concat(request.name(), ": rank ", rank, " sends to rank ", to, " of ", world));
+    }
+    int& other = giver[static_cast<std::size_t>(to.value())];
+    if (other >= 0) {
+      refuse(ErrorCode::invalid_argument, rank,
+             concat(request.name(), ": ranks ", other, " and ", rank, " both send to rank ", to));
+    }
+    other = rank;
+  }
+  const auto squared = static_cast<std::size_t>(world) * static_cast<std::size_t>(world);
+  if (!call.splits.empty() && call.splits.size() != squared) {
+    fail(ErrorCode::world_size, request.name(), ": splits hold ", call.splits.size(),
+         " numbers; each of ", world, " ranks gives ", world);
+  }
+  for (std::size_t i = 0; i < call.splits.size(); ++i) {
+    if (call.splits[i] >= 0) continue;
+    refuse(ErrorCode::invalid_argument, static_cast<int>(i) / world,
+           concat(request.name(), ": rank ", static_cast<int>(i) / world, " gives ", call.splits[i],
+                  " rows to rank ", static_cast<int>(i) % world));
+  }
+}
+
+// Every rank that has to has a tensor; what others give is not looked at.
+void check_holders(const Request& request) {
+  for (std::size_t r = 0; r < request.inputs.size(); ++r) {
+    if (request.has_input(r) && !request.inputs[r].defined()) {
+      refuse(ErrorCode::invalid_argument, static_cast<int>(r),
+             concat(request.name(), ": rank ", r, " gives no tensor"));
+    }
+    if (request.has_output(r) && !request.outputs[r].defined()) {
+      refuse(ErrorCode::invalid_argument, static_cast<int>(r),
+             concat(request.name(), ": rank ", r, " has no output"));
     }
   }
 }
@@ -31,35 +93,98 @@ bool lives_on(const fabric::Fabric& fabric, Rank rank, const Tensor& tensor) {
   return fabric.backend() == DeviceKind::sim && tensor.device().kind == DeviceKind::cpu;
 }
 
-// One tensor against rank 0's input: device, dtype and shape.
-void check_like_first(const fabric::Fabric& fabric, const Request& request, int rank,
-                      const Tensor& tensor, const char* what) {
-  const Tensor& first = request.inputs.front();
+// One tensor against the first input: device and dtype.
+void check_kind(const fabric::Fabric& fabric, const Request& request, int rank,
+                const Tensor& tensor, const char* what) {
+  const Tensor& first = request.first_input();
   if (!lives_on(fabric, Rank(rank), tensor)) {
     refuse(ErrorCode::device_mismatch, rank,
-           concat(request.name, ": rank ", rank, "'s ", what, " is on ", tensor.device().str(),
+           concat(request.name(), ": rank ", rank, "'s ", what, " is on ", tensor.device().str(),
                   ", the rank is on ", fabric.device(Rank(rank)).id().str()));
   }
   if (tensor.dtype() != first.dtype()) {
     refuse(ErrorCode::dtype_mismatch, rank,
-           concat(request.name, ": rank ", rank, "'s ", what, " is ", dtype_name(tensor.dtype()),
-                  ", rank 0's tensor is ", dtype_name(first.dtype())));
-  }
-  if (!tensor.layout().same_sizes(first.layout())) {
-    refuse(ErrorCode::shape_mismatch, rank,
-           concat(request.name, ": rank ", rank, "'s ", what, " has shape ", tensor.layout().str(),
-                  ", rank 0's tensor has shape ", first.layout().str()));
+           concat(request.name(), ": rank ", rank, "'s ", what, " is ", dtype_name(tensor.dtype()),
+                  ", rank ", request.first_rank(), "'s tensor is ", dtype_name(first.dtype())));
   }
 }
+
+// The sizes that a rank's input, or output, must have.
+class Sizes {
+ public:
+  Sizes(const fabric::Fabric& fabric, const Request& request)
+      : request_(request),
+        n_(fabric.world().value()),
+        shape_(request.first_input().layout().sizes()) {
+    const bool divides =
+        request.kind().shapes == Shapes::split ||
+        (request.kind().shapes == Shapes::exchanged && request.call.splits.empty());
+    if (divides && (shape_.empty() || shape_[0] % n_ != 0)) {
+      refuse(ErrorCode::shape_mismatch, request.first_rank(),
+             concat(request.name(), ": dimension 0 of shape ", request.first_input().layout().str(),
+                    " is not a multiple of the ", n_, " ranks"));
+    }
+    if (!request.call.splits.empty() && shape_.empty()) {
+      refuse(ErrorCode::shape_mismatch, 0, concat(request.name(), ": a scalar has no rows"));
+    }
+  }
+
+  void check_input(int rank, const Tensor& tensor) const {
+    const bool uneven = !request_.call.splits.empty();
+    check(rank, "tensor", tensor, uneven ? std::optional(rows(rank * n_, 1)) : std::nullopt);
+  }
+  void check_output(int rank, const Tensor& tensor) const {
+    std::optional<std::int64_t> length;
+    if (!request_.call.splits.empty()) length = rows(rank, n_);
+    if (request_.kind().shapes == Shapes::joined) length = shape_.empty() ? n_ : shape_[0] * n_;
+    if (request_.kind().shapes == Shapes::split) length = shape_[0] / n_;
+    check(rank, "output", tensor, length);
+  }
+
+ private:
+  // The sum of n numbers of rows: what a rank gives (n * rank, 1) or gets (rank, n).
+  std::int64_t rows(int begin, int stride) const {
+    std::int64_t sum = 0;
+    for (int i = 0; i < n_; ++i) {
+      sum += request_.call.splits[static_cast<std::size_t>(begin + i * stride)];
+    }
+    return sum;
+  }
+  void check(int rank, const char* what, const Tensor& tensor,
+             std::optional<std::int64_t> length) const {
+    const auto sizes = tensor.layout().sizes();
+    const bool scalars = shape_.empty() && !length;
+    const std::size_t rank_wanted = shape_.empty() && length ? 1 : shape_.size();
+    bool right = sizes.size() == rank_wanted;
+    if (right && !scalars) right = sizes[0] == length.value_or(shape_.empty() ? 0 : shape_[0]);
+    for (std::size_t d = 1; right && d < sizes.size(); ++d) right = sizes[d] == shape_[d];
+    if (right) return;
+    std::vector<std::int64_t> wanted(shape_.begin(), shape_.end());
+    if (length && wanted.empty()) wanted.push_back(*length);
+    if (length) wanted[0] = *length;
+    const Tensor& first = request_.first_input();
+    const bool same = !length;
+    refuse(ErrorCode::shape_mismatch, rank,
+           concat(request_.name(), ": rank ", rank, "'s ", what, " has shape ",
+                  tensor.layout().str(), ", ",
+                  same ? concat("rank ", request_.first_rank(), "'s tensor has shape ",
+                                first.layout().str())
+                       : concat("it must have shape ", Layout::contiguous(wanted).str())));
+  }
+
+  const Request& request_;
+  int n_;
+  std::span<const std::int64_t> shape_;  // of the first input
+};
 
 void check_output(const Request& request, int rank, const Tensor& output) {
   if (output.read_only()) {
     refuse(ErrorCode::read_only_buffer, rank,
-           concat(request.name, ": rank ", rank, "'s output is read-only"));
+           concat(request.name(), ": rank ", rank, "'s output is read-only"));
   }
   if (output.layout().overlaps_itself()) {
     refuse(ErrorCode::alias, rank,
-           concat(request.name, ": rank ", rank, "'s output of shape ", output.layout().str(),
+           concat(request.name(), ": rank ", rank, "'s output of shape ", output.layout().str(),
                   " has elements that share memory (a stride of 0, or overlapping strides)"));
   }
 }
@@ -92,8 +217,15 @@ void check_overlap(const Request& request) {
                        static_cast<int>(rank), what};
   };
   for (std::size_t r = 0; r < request.outputs.size(); ++r) {
-    add(request.outputs[r], r, "output");
-    if (!same_view(request.inputs[r], request.outputs[r])) add(request.inputs[r], r, "input");
+    const bool given = request.has_input(r);
+    const bool got = request.has_output(r);
+    const bool same = given && got && same_view(request.inputs[r], request.outputs[r]);
+    if (same && !request.kind().in_place && request.outputs.size() > 1) {
+      refuse(ErrorCode::alias, static_cast<int>(r),
+             concat(request.name(), ": rank ", r, "'s output is its input; it needs its own"));
+    }
+    if (got) add(request.outputs[r], r, "output");
+    if (given && !same) add(request.inputs[r], r, "input");
   }
   const auto used = std::span(places).first(count);
   std::sort(used.begin(), used.end(),
@@ -102,7 +234,7 @@ void check_overlap(const Request& request) {
     for (std::size_t j = i + 1; j < count && used[j].begin < used[i].end; ++j) {
       if (!tensors_overlap(*used[i].tensor, *used[j].tensor)) continue;
       refuse(ErrorCode::alias, used[j].rank,
-             concat(request.name, ": rank ", used[i].rank, "'s ", used[i].what, " and rank ",
+             concat(request.name(), ": rank ", used[i].rank, "'s ", used[i].what, " and rank ",
                     used[j].rank, "'s ", used[j].what, " share memory"));
     }
   }
@@ -115,7 +247,7 @@ void check_not_capturing(const fabric::Fabric& fabric, const Request& request,
     const Rank rank(static_cast<std::int32_t>(r));
     if (fabric.device(rank).is_capturing(options.streams[r])) {
       refuse(ErrorCode::invalid_argument, rank.value(),
-             concat(request.name, ": rank ", rank,
+             concat(request.name(), ": rank ", rank,
                     "'s stream is being captured into a graph, which is not there yet"));
     }
   }
@@ -123,26 +255,26 @@ void check_not_capturing(const fabric::Fabric& fabric, const Request& request,
 
 void check_options(const fabric::Fabric& fabric, const Request& request,
                    const CallOptions& options) {
-  const DType dtype = request.inputs.front().dtype();
-  if (request.op == ReduceOp::avg && !is_floating(dtype)) {
-    fail(ErrorCode::dtype_mismatch, request.name, ": avg of ", dtype_name(dtype),
+  const DType dtype = request.first_input().dtype();
+  if (request.kind().reduces && request.call.op == ReduceOp::avg && !is_floating(dtype)) {
+    fail(ErrorCode::dtype_mismatch, request.name(), ": avg of ", dtype_name(dtype),
          " is not defined; it needs float16, bfloat16, float32 or float64");
   }
   if (options.max_blocks < 0) {
-    fail(ErrorCode::invalid_argument, request.name, ": max_blocks is 1 or more, not ",
+    fail(ErrorCode::invalid_argument, request.name(), ": max_blocks is 1 or more, not ",
          options.max_blocks);
   }
   if (options.timeout_ns < 0 || options.timeout_ns > kLongestTimeoutNs) {
-    fail(ErrorCode::invalid_argument, request.name,
+    fail(ErrorCode::invalid_argument, request.name(),
          ": timeout is greater than 0 and at most 1e9 seconds");
   }
   const auto world = static_cast<std::size_t>(fabric.world().value());
   if (!options.streams.empty() && options.streams.size() != world) {
-    fail(ErrorCode::world_size, request.name, ": ", options.streams.size(),
+    fail(ErrorCode::world_size, request.name(), ": ", options.streams.size(),
          " streams for a fabric of ", world, " ranks; give one a rank");
   }
   if (!options.streams.empty() && fabric.backend() != DeviceKind::cuda) {
-    fail(ErrorCode::invalid_argument, request.name, ": streams= is for CUDA fabrics");
+    fail(ErrorCode::invalid_argument, request.name(), ": streams= is for CUDA fabrics");
   }
 }
 
@@ -151,11 +283,20 @@ void check_options(const fabric::Fabric& fabric, const Request& request,
 void validate(const fabric::Fabric& fabric, const Request& request, const CallOptions& options) {
   fabric.check_usable();
   check_counts(fabric, request);
+  check_call(fabric, request);
+  check_holders(request);
+  const Sizes sizes(fabric, request);
   for (int rank = 0; rank < fabric.world().value(); ++rank) {
     const auto r = static_cast<std::size_t>(rank);
-    check_like_first(fabric, request, rank, request.inputs[r], "tensor");
-    check_like_first(fabric, request, rank, request.outputs[r], "output");
-    check_output(request, rank, request.outputs[r]);
+    if (request.has_input(r)) {
+      check_kind(fabric, request, rank, request.inputs[r], "tensor");
+      sizes.check_input(rank, request.inputs[r]);
+    }
+    if (request.has_output(r)) {
+      check_kind(fabric, request, rank, request.outputs[r], "output");
+      sizes.check_output(rank, request.outputs[r]);
+      check_output(request, rank, request.outputs[r]);
+    }
   }
   check_options(fabric, request, options);
   check_not_capturing(fabric, request, options);

@@ -39,8 +39,7 @@ std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
   try {
     fabric->open_ranks(options);
   } catch (...) {
-    fabric->state_ = State::closed;
-    fabric->release();
+    fabric->abandon();
     throw;
   }
   return fabric;
@@ -96,6 +95,13 @@ void Fabric::enable_peers() {
       a.device->enable_peer(b.device->id());
     }
   }
+}
+
+void Fabric::abandon() noexcept {
+  const MutexLock lock(launch_mutex_);
+  const MutexLock state_lock(state_mutex_);
+  state_ = State::closed;
+  release();
 }
 
 // Everything that open_ranks made, in any state of completion.
@@ -161,7 +167,7 @@ void Fabric::check_usable() const {
     fail(ErrorCode::fabric_closed,
          "the fabric was opened before fork(), by another process; open a new one in this process");
   }
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
   if (state_ == State::poisoned) {
     throw Error(ErrorCode::fabric_poisoned,
@@ -170,7 +176,7 @@ void Fabric::check_usable() const {
   }
 }
 
-// Faults of operations that ended unseen come to light here. Under launch_mutex_.
+// Faults of operations that ended unseen come to light here.
 void Fabric::decide_ended() {
   for (const auto& operation : operations_) operation->done();
 }
@@ -187,7 +193,7 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
                                           std::span<const Stream> user_streams) {
   const std::int64_t enqueue_ns = now_ns();
   if (forked()) check_usable();
-  const std::scoped_lock lock(launch_mutex_);
+  const MutexLock lock(launch_mutex_);
   decide_ended();
   check_usable();
   std::shared_ptr<Operation> operation = idle_operation();
@@ -238,8 +244,31 @@ std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
                                         const Interrupted& interrupted) {
   if (forked()) check_usable();
   const auto usable = [&] { check_usable(); };
-  const auto timed_out = [&](const Error& error) { poison_state(error); };
+  const std::int64_t since_ns = now_ns();
+  const auto timed_out = [&](const Error& error) {
+    poison_state(error);
+    record_absence(error, arrival.rank, since_ns);
+  };
   return rendezvous_.meet(arrival, {usable, timed_out, interrupted}, launch);
+}
+
+// A meeting that not every rank came to. It has no operation, and so no number.
+void Fabric::record_absence(const Error& error, Rank rank, std::int64_t since_ns) {
+  stats_.add_failure();
+  if (!events_on_) return;
+  EventRecord event;
+  event.op_id = EventRecord::kNoOperation;
+  event.kind = EventKind::fault;
+  event.status = EventStatus::failed;
+  event.rank = rank.value();
+  event.device = device(rank).id().ordinal.value();
+  event.stream = static_cast<std::uint64_t>(rank.value());
+  if (!error.context().culprits.empty()) event.culprit = error.context().culprits.front();
+  event.t_enqueue_ns = since_ns;
+  event.t_start_ns = since_ns;
+  event.t_end_ns = now_ns();
+  event.clock = ClockSource::host;
+  events_.record(event);
 }
 
 std::optional<Error> Fabric::fault_of(const Operation& operation) const {
@@ -252,7 +281,7 @@ std::optional<Error> Fabric::fault_of(const Operation& operation) const {
 }
 
 void Fabric::poison_state(const Error& cause) {
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   if (state_ != State::open) return;
   std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
   state_ = State::poisoned;
@@ -266,7 +295,7 @@ void Fabric::poison(const Error& cause) {
 }
 
 void Fabric::raise_abort_flag() {
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   if (abort_flag_) std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
 }
 
@@ -282,10 +311,10 @@ bool Fabric::drain(Deadline deadline) {
 
 void Fabric::recover() {
   if (forked()) check_usable();
-  const std::scoped_lock lock(launch_mutex_);
+  const MutexLock lock(launch_mutex_);
   decide_ended();
   {
-    const std::scoped_lock state_lock(state_mutex_);
+    const MutexLock state_lock(state_mutex_);
     if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
     if (state_ == State::open) return;
   }
@@ -295,7 +324,7 @@ void Fabric::recover() {
   }
   reset_signals();
   std::fill_n(fault_records_, ranks_.size() * static_cast<std::size_t>(blocks_), FaultRecord{});
-  const std::scoped_lock state_lock(state_mutex_);
+  const MutexLock state_lock(state_mutex_);
   if (state_ != State::poisoned) return;
   std::atomic_ref(*abort_flag_).store(0, std::memory_order_relaxed);
   poison_cause_.reset();
@@ -304,9 +333,9 @@ void Fabric::recover() {
 
 void Fabric::close() {
   if (forked()) return;
-  const std::scoped_lock lock(launch_mutex_);
+  const MutexLock lock(launch_mutex_);
   {
-    const std::scoped_lock state_lock(state_mutex_);
+    const MutexLock state_lock(state_mutex_);
     if (state_ == State::closed) return;
   }
   bool idle = drain(Deadline::after_ns(timeout_ns_));
@@ -316,7 +345,7 @@ void Fabric::close() {
   }
   watchdog_.stop();  // before state_mutex_, which its thread may be waiting for
   {
-    const std::scoped_lock state_lock(state_mutex_);
+    const MutexLock state_lock(state_mutex_);
     state_ = State::closed;
     // A stream that never becomes idle may still use the memory: then it is not given back.
     if (idle) release();
@@ -325,7 +354,7 @@ void Fabric::close() {
 }
 
 bool Fabric::closed() const {
-  const std::scoped_lock lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return state_ == State::closed;
 }
 

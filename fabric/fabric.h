@@ -18,7 +18,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,6 +25,7 @@
 
 #include "core/base/error.h"
 #include "core/base/event_ring.h"
+#include "core/base/mutex.h"
 #include "core/device/device.h"
 #include "fabric/arena.h"
 #include "fabric/operation.h"
@@ -73,7 +73,8 @@ class Fabric {
   std::shared_ptr<Operation> launch(const PrepareFn& prepare,
                                     std::span<const Stream> user_streams = {});
   // Blocks until all ranks came, then the last one calls `launch` for all. See rendezvous.h. A
-  // timeout poisons the fabric.
+  // timeout poisons the fabric, counts as a failure, and is an event of kind `fault` of the rank
+  // that noticed it.
   // `interrupted` is asked now and then by ranks that wait: true ends the round.
   using Interrupted = FunctionRef<bool()>;
   std::shared_ptr<Operation> meet(const Rendezvous::Arrival& arrival,
@@ -116,17 +117,20 @@ class Fabric {
   bool forked() const;
   void open_ranks(const FabricOptions& options);
   void enable_peers();
-  void release() noexcept;
+  void abandon() noexcept;  // what open_ranks made before it failed
+  void release() noexcept WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void reset_signals();
-  void decide_ended();
-  std::shared_ptr<Operation> idle_operation();
+  void decide_ended() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  std::shared_ptr<Operation> idle_operation()
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void submit_all(Operation& operation, std::span<const Stream> user_streams);
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
   std::optional<Error> fault_of(const Operation& operation) const;
+  void record_absence(const Error& error, Rank rank, std::int64_t since_ns);
   void poison(const Error& cause);        // and end the open rendezvous
   void poison_state(const Error& cause);  // the rest of it
   void raise_abort_flag();
-  bool drain(Deadline deadline);
+  bool drain(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
 
   std::int64_t process_;  // that opened it
   DeviceKind backend_;
@@ -139,13 +143,14 @@ class Fabric {
   FaultRecord* fault_records_ = nullptr;  // pinned, world x blocks
   std::byte* header_ = nullptr;           // pinned: an arena's signals and progress as they start
 
-  std::mutex launch_mutex_;  // the order of operations; guards operations_ and next_id_
-  std::vector<std::shared_ptr<Operation>> operations_;
-  std::uint64_t next_id_ = 0;
+  // Taken in this order: launch_mutex_, an operation's, the rendezvous', state_mutex_, statistics.
+  Mutex launch_mutex_;  // the order of operations
+  std::vector<std::shared_ptr<Operation>> operations_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
+  std::uint64_t next_id_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = 0;
 
-  mutable std::mutex state_mutex_;  // guards state_ and poison_cause_
-  State state_ = State::open;
-  std::optional<Error> poison_cause_;
+  mutable Mutex state_mutex_;
+  State state_ WEFT_THREAD_SAFETY(guarded_by(state_mutex_)) = State::open;
+  std::optional<Error> poison_cause_ WEFT_THREAD_SAFETY(guarded_by(state_mutex_));
 
   Rendezvous rendezvous_;
   bool events_on_;

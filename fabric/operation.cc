@@ -11,9 +11,10 @@ namespace {
 
 constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to leave after an error
 
+// Fills `to`; a text of just its size has no terminator (see EventRecord).
 template <std::size_t kSize>
 void copy_text(char (&to)[kSize], const char* from) {
-  std::strncpy(to, from, kSize - 1);
+  std::memcpy(to, from, std::min(kSize, std::strlen(from)));
 }
 
 }  // namespace
@@ -37,7 +38,7 @@ Operation::~Operation() {
 }
 
 void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
-  const std::scoped_lock lock(decide_mutex_);
+  const MutexLock lock(decide_mutex_);
   id_ = id;
   enqueue_ns_ = enqueue_ns;
   info_ = OperationInfo{};
@@ -49,7 +50,7 @@ void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
 void Operation::drop_kept() { kept_.clear(); }
 
 void Operation::commit() {
-  const std::scoped_lock lock(decide_mutex_);
+  const MutexLock lock(decide_mutex_);
   launch_ns_ = now_ns();
   // Nobody else holds this operation yet; who gets it from launch() sees this.
   decided_.store(false, std::memory_order_relaxed);
@@ -92,12 +93,12 @@ bool Operation::done() {
 
 std::optional<Error> Operation::error() {
   if (!done()) return std::nullopt;
-  const std::scoped_lock lock(decide_mutex_);
+  const MutexLock lock(decide_mutex_);
   return error_;
 }
 
 void Operation::decide(std::optional<Error> device_error) {
-  std::unique_lock lock(decide_mutex_);
+  MutexLock lock(decide_mutex_);
   if (decided_.load(std::memory_order_relaxed)) return;
   const std::int64_t end_ns = now_ns();
   error_ = device_error ? std::move(device_error) : fabric_.fault_of(*this);

@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <optional>
 #include <span>
@@ -23,6 +22,7 @@
 #include "core/base/error.h"
 #include "core/base/event_ring.h"
 #include "core/base/function_ref.h"
+#include "core/base/mutex.h"
 #include "core/device/device.h"
 #include "core/memory/storage.h"
 
@@ -70,6 +70,8 @@ class Operation {
   }
   std::span<Work> works() { return works_; }
   void keep(std::shared_ptr<Storage> storage) { kept_.push_back(std::move(storage)); }
+  // Numbers that the plan refers to; keeps its room from operation to operation.
+  std::vector<std::int64_t>& table() { return table_; }
 
   // Blocks until the operation ended or the deadline came; false for the latter.
   bool wait_until(Deadline deadline);
@@ -97,13 +99,14 @@ class Operation {
   std::vector<Event> ended_;   // one a rank
   std::vector<Event> joined_;  // one a rank, made when user streams are first given
   std::vector<std::shared_ptr<Storage>> kept_;
+  std::vector<std::int64_t> table_;
   std::vector<std::shared_ptr<Storage>> dropped_;  // kept_ after the decision, to be let go of
   std::int64_t enqueue_ns_ = 0;
   std::int64_t launch_ns_ = 0;
 
-  std::mutex decide_mutex_;  // guards error_, and the decision
+  Mutex decide_mutex_;  // held while it is decided
   std::atomic<bool> decided_{true};
-  std::optional<Error> error_;
+  std::optional<Error> error_ WEFT_THREAD_SAFETY(guarded_by(decide_mutex_));
 };
 
 }  // namespace weft::fabric

@@ -8,10 +8,6 @@ namespace {
 
 constexpr std::int64_t kInterruptInterval = 50'000'000;  // ns between two looks for Ctrl-C
 
-std::chrono::steady_clock::time_point time_of(Deadline deadline) {
-  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.at_ns()));
-}
-
 }  // namespace
 
 std::vector<int> Rendezvous::missing() const {
@@ -35,26 +31,30 @@ void Rendezvous::finish(std::shared_ptr<Operation> operation, std::optional<Erro
 
 std::shared_ptr<Operation> Rendezvous::meet(const Arrival& arrival, const Hooks& hooks,
                                             const Launch& launch) {
-  Lock lock(mutex_);
-  wait_for_launch(lock, arrival);
+  const MutexLock lock(mutex_);
+  wait_for_launch(arrival);
   hooks.check_usable();
   enter(arrival);
   const std::shared_ptr<Round> round = round_;
   if (arrived_ == static_cast<int>(descriptors_.size())) {
-    launch_round(lock, launch);
+    launch_round(launch);
   } else {
-    wait_for_others(lock, *round, arrival, hooks);
+    wait_for_others(*round, arrival, hooks);
   }
   if (round->error) throw *round->error;
   return round->operation;
 }
 
 // The round before this one may still be in its launch.
-void Rendezvous::wait_for_launch(Lock& lock, const Arrival& arrival) {
-  if (changed_.wait_until(lock, time_of(arrival.deadline), [&] { return !launching_; })) return;
-  throw Error(ErrorCode::collective_timeout,
-              concat(arrival.what, ": the operation before it has not been launched in time"),
-              {.rank = arrival.rank.value()});
+void Rendezvous::wait_for_launch(const Arrival& arrival) {
+  while (launching_) {
+    if (arrival.deadline.passed()) {
+      throw Error(ErrorCode::collective_timeout,
+                  concat(arrival.what, ": the operation before it has not been launched in time"),
+                  {.rank = arrival.rank.value()});
+    }
+    changed_.wait_until(mutex_, arrival.deadline);
+  }
 }
 
 void Rendezvous::enter(const Arrival& arrival) {
@@ -81,35 +81,37 @@ std::optional<Error> Rendezvous::disagreement() const {
   return std::nullopt;
 }
 
-void Rendezvous::launch_round(Lock& lock, const Launch& launch) {
+void Rendezvous::launch_round(const Launch& launch) {
   std::optional<Error> error = refusal_ ? refusal_ : disagreement();
   std::shared_ptr<Operation> operation;
   if (!error) {
     launching_ = true;
-    lock.unlock();
+    // Nobody enters, and so nobody changes them, until launching_ is false again.
+    const std::vector<const void*>* const descriptors = &descriptors_;
     try {
-      operation = launch(descriptors_);
+      const MutexUnlock unlocked(mutex_);
+      operation = launch(*descriptors);
     } catch (const Error& caught) {
       error = caught;
     } catch (const std::exception& caught) {
       error = Error(ErrorCode::internal, caught.what());
     }
-    lock.lock();
     launching_ = false;
   }
   finish(std::move(operation), std::move(error));
 }
 
-void Rendezvous::wait_for_others(Lock& lock, const Round& round, const Arrival& arrival,
-                                 const Hooks& hooks) {
-  const auto over = [&] { return round.finished; };
+void Rendezvous::wait_for_others(const Round& round, const Arrival& arrival, const Hooks& hooks) {
   while (true) {
     const Deadline slice =
         Deadline::after_ns(std::min(kInterruptInterval, arrival.deadline.left_ns()));
-    if (changed_.wait_until(lock, time_of(slice), over)) return;
-    lock.unlock();
-    const bool interrupted = hooks.interrupted();
-    lock.lock();
+    while (!round.finished && !slice.passed()) changed_.wait_until(mutex_, slice);
+    if (round.finished) return;
+    bool interrupted;
+    {
+      const MutexUnlock unlocked(mutex_);
+      interrupted = hooks.interrupted();
+    }
     if (round.finished) return;
     // Once the last rank launches, it ends the round, and soon.
     if (launching_) continue;
@@ -132,7 +134,7 @@ void Rendezvous::wait_for_others(Lock& lock, const Round& round, const Arrival& 
 }
 
 void Rendezvous::fail(const Error& error) {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   if (arrived_ > 0 && !launching_) finish(nullptr, error);
 }
 

@@ -11,10 +11,8 @@
 //      refused for, all ranks are.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +20,7 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/function_ref.h"
+#include "core/base/mutex.h"
 #include "core/base/types.h"
 
 namespace weft::fabric {
@@ -60,30 +59,33 @@ class Rendezvous {
   void fail(const Error& error);
 
  private:
+  // Guarded by mutex_ while it is open.
   struct Round {
     bool finished = false;
     std::shared_ptr<Operation> operation;
     std::optional<Error> error;
   };
-  using Lock = std::unique_lock<std::mutex>;
 
-  // All of these with mutex_ held.
-  std::vector<int> missing() const;
-  void wait_for_launch(Lock& lock, const Arrival& arrival);
-  void enter(const Arrival& arrival);
-  void launch_round(Lock& lock, const Launch& launch);
-  void wait_for_others(Lock& lock, const Round& round, const Arrival& arrival, const Hooks& hooks);
-  std::optional<Error> disagreement() const;
-  void finish(std::shared_ptr<Operation> operation, std::optional<Error> error);
+  std::vector<int> missing() const WEFT_THREAD_SAFETY(requires_capability(mutex_));
+  void wait_for_launch(const Arrival& arrival) WEFT_THREAD_SAFETY(requires_capability(mutex_));
+  void enter(const Arrival& arrival) WEFT_THREAD_SAFETY(requires_capability(mutex_));
+  void launch_round(const Launch& launch) WEFT_THREAD_SAFETY(requires_capability(mutex_));
+  void wait_for_others(const Round& round, const Arrival& arrival, const Hooks& hooks)
+      WEFT_THREAD_SAFETY(requires_capability(mutex_));
+  std::optional<Error> disagreement() const WEFT_THREAD_SAFETY(requires_capability(mutex_));
+  void finish(std::shared_ptr<Operation> operation, std::optional<Error> error)
+      WEFT_THREAD_SAFETY(requires_capability(mutex_));
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<const void*> descriptors_;  // of the open round; null: not there yet
-  std::vector<const char*> whats_;
-  int arrived_ = 0;
-  std::optional<Error> refusal_;  // the first of the open round
-  bool launching_ = false;  // the last rank launches, without the lock; nobody enters meanwhile
-  std::shared_ptr<Round> round_ = std::make_shared<Round>();
+  Mutex mutex_;
+  CondVar changed_;
+  // Of the open round: by rank, null where it is not there yet; the first refusal.
+  std::vector<const void*> descriptors_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  std::vector<const char*> whats_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  int arrived_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
+  std::optional<Error> refusal_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  // The last rank launches, without the lock; nobody enters meanwhile.
+  bool launching_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
+  std::shared_ptr<Round> round_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = std::make_shared<Round>();
 };
 
 }  // namespace weft::fabric

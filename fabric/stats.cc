@@ -2,7 +2,7 @@
 
 namespace weft::fabric {
 
-Stats::Stats(WorldSize world) : world_(static_cast<std::size_t>(world.value())) { clear(); }
+Stats::Stats(WorldSize world) : world_(static_cast<std::size_t>(world.value())) { reset(); }
 
 void Stats::clear() {
   totals_ = StatsSnapshot{};
@@ -11,7 +11,7 @@ void Stats::clear() {
 }
 
 void Stats::add_operation(const OperationTotals& operation, const AddLinkBytes& add_link_bytes) {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   ++totals_.operations;
   totals_.bytes += operation.bytes;
   totals_.seconds += operation.seconds;
@@ -21,24 +21,24 @@ void Stats::add_operation(const OperationTotals& operation, const AddLinkBytes& 
 }
 
 void Stats::add_empty() {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   ++totals_.operations;
   ++totals_.empty;
   for (auto& count : totals_.rank_operations) ++count;
 }
 
 void Stats::add_failure() {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   ++totals_.failed;
 }
 
 StatsSnapshot Stats::snapshot() const {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   return totals_;
 }
 
 void Stats::reset() {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   clear();
 }
 

@@ -4,11 +4,11 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <vector>
 
 #include "core/base/function_ref.h"
+#include "core/base/mutex.h"
 #include "core/base/types.h"
 
 namespace weft::fabric {
@@ -43,11 +43,11 @@ class Stats {
   void reset();
 
  private:
-  void clear();
+  void clear() WEFT_THREAD_SAFETY(requires_capability(mutex_));
 
   std::size_t world_;
-  mutable std::mutex mutex_;
-  StatsSnapshot totals_;
+  mutable Mutex mutex_;
+  StatsSnapshot totals_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
 };
 
 }  // namespace weft::fabric

@@ -1,7 +1,7 @@
 #include "fabric/watchdog.h"
 
 #include <algorithm>
-#include <chrono>
+#include <cstdint>
 #include <iterator>
 
 #include "fabric/operation.h"
@@ -9,8 +9,8 @@
 namespace weft::fabric {
 namespace {
 
-constexpr std::chrono::milliseconds kShortestSleep{1};
-constexpr std::chrono::milliseconds kLongestSleep{20};
+constexpr std::int64_t kShortestSleep = 1'000'000;  // ns
+constexpr std::int64_t kLongestSleep = 20'000'000;
 
 }  // namespace
 
@@ -24,7 +24,7 @@ void Watchdog::forget() noexcept {
 }
 
 void Watchdog::watch(std::shared_ptr<Operation> operation) {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   if (stopping_) return;
   watched_.push_back(std::move(operation));
   if (!thread_.joinable()) {
@@ -36,7 +36,7 @@ void Watchdog::watch(std::shared_ptr<Operation> operation) {
 void Watchdog::stop() {
   std::thread thread;
   {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
     watched_.clear();
     thread.swap(thread_);
@@ -46,22 +46,23 @@ void Watchdog::stop() {
 }
 
 void Watchdog::run() {
-  auto sleep = kShortestSleep;
-  std::unique_lock lock(mutex_);
+  std::int64_t sleep = kShortestSleep;
+  const MutexLock lock(mutex_);
   while (!stopping_) {
     if (watched_.empty()) {
-      changed_.wait(lock, [&] { return stopping_ || !watched_.empty(); });
+      while (!stopping_ && watched_.empty()) changed_.wait(mutex_);
       sleep = kShortestSleep;
       continue;
     }
-    changed_.wait_for(lock, sleep);
+    changed_.wait_until(mutex_, Deadline::after_ns(sleep));
     sleep = std::min(2 * sleep, kLongestSleep);
     // done() may decide, and deciding takes the fabric's locks: not under this one.
     std::vector<std::shared_ptr<Operation>> looked_at;
     looked_at.swap(watched_);
-    lock.unlock();
-    std::erase_if(looked_at, [](const auto& operation) { return operation->done(); });
-    lock.lock();
+    {
+      const MutexUnlock unlocked(mutex_);
+      std::erase_if(looked_at, [](const auto& operation) { return operation->done(); });
+    }
     std::move(looked_at.begin(), looked_at.end(), std::back_inserter(watched_));
   }
 }

@@ -9,11 +9,11 @@
 // Thread safety: watch() from any thread. Every wait of the thread is for at most kLongestSleep.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "core/base/mutex.h"
 
 namespace weft::fabric {
 
@@ -30,17 +30,18 @@ class Watchdog {
   // Lets go of everything and joins the thread, for good: a later watch() does nothing.
   void stop();
   // In the child of a fork(): there is no thread to join.
-  void forget() noexcept;
+  // It takes no lock: a thread that is not in this process may have held it.
+  void forget() noexcept WEFT_THREAD_SAFETY(no_thread_safety_analysis);
 
  private:
   void run();
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::shared_ptr<Operation>> watched_;
-  bool stopping_ = false;
-  std::thread thread_;
-  bool forgotten_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<std::shared_ptr<Operation>> watched_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  bool stopping_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
+  std::thread thread_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  bool forgotten_ = false;  // of the destroying thread
 };
 
 }  // namespace weft::fabric

@@ -65,6 +65,8 @@ Topology preset(std::string_view name, int devices) {
   return topology;
 }
 
+int preset_size(std::string_view name) { return find_machine(name).devices; }
+
 std::vector<std::string> preset_names() {
   std::vector<std::string> names;
   for (const Machine& machine : kMachines) names.emplace_back(machine.name);

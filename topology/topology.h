@@ -71,6 +71,8 @@ Topology probe();
 // A known machine, as `devices` simulated devices of it. Throws InvalidArgument naming the presets.
 Topology preset(std::string_view name, int devices);
 std::vector<std::string> preset_names();
+// How many devices the machine itself has; preset() repeats its links for more.
+int preset_size(std::string_view name);
 inline constexpr std::string_view kDefaultPreset = "hgx-h200";
 
 }  // namespace weft::topology

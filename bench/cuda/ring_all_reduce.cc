@@ -122,7 +122,7 @@ class Bench {
     plan.world = fabric_->world();
     plan.tiling =
         schedule::make_tiling(static_cast<std::int64_t>(bytes / sizeof(float)), sizeof(float),
-                              plan.world, collectives::cuda_ring_limits(*fabric_, plan.dtype, 0));
+                              plan.world, collectives::cuda_limits(*fabric_, plan, 0));
     plan.limits = {fabric_->timeout_ns(), fabric_->abort_flag(), 1};
     for (std::size_t i = 0; i < 2; ++i) {
       plan.inputs[i] = from[i];
@@ -135,7 +135,7 @@ class Bench {
     for (int i = 0; i < 2; ++i) {
       const Rank rank(i);
       fabric_->device(rank).submit(fabric_->stream(rank),
-                                   collectives::cuda_ring_work(*fabric_, plan, rank));
+                                   collectives::cuda_work(*fabric_, plan, rank));
     }
   }
 

@@ -10,8 +10,11 @@ namespace {
 
 }  // namespace
 
-schedule::TilingLimits cuda_ring_limits(const fabric::Fabric&, DType, std::int32_t) { absent(); }
-void cuda_ring_preload(const fabric::Fabric&) { absent(); }
-Work cuda_ring_work(const fabric::Fabric&, const Plan&, Rank) { absent(); }
+std::string cuda_refusal(const fabric::Fabric&, const Request&, const CallOptions&, Algorithm) {
+  absent();
+}
+schedule::TilingLimits cuda_limits(const fabric::Fabric&, const Plan&, std::int32_t) { absent(); }
+void cuda_preload(const fabric::Fabric&) { absent(); }
+Work cuda_work(const fabric::Fabric&, const Plan&, Rank) { absent(); }
 
 }  // namespace weft::collectives

@@ -105,15 +105,20 @@ constexpr T combine(T a, T b) {
   }
 }
 
-// One step of a reduction. `divisor` is 0 except at the last addition of an average.
-template <ReduceOp op, class T>
-constexpr T reduce_element(T a, T b, int divisor) {
-  using E = Element<T>;
-  auto wide = combine<op>(E::widen(a), E::widen(b));
+// A finished sum: divided, if `divisor` is not 0 (the last addition of an average), and rounded.
+template <class T>
+constexpr T finish_element(typename Element<T>::Wide wide, int divisor) {
   if constexpr (std::is_floating_point_v<decltype(wide)>) {
     if (divisor != 0) wide = wide / static_cast<decltype(wide)>(divisor);
   }
-  return E::narrow(wide);
+  return Element<T>::narrow(wide);
+}
+
+// A reduction of two.
+template <ReduceOp op, class T>
+constexpr T reduce_element(T a, T b, int divisor) {
+  using E = Element<T>;
+  return finish_element<T>(combine<op>(E::widen(a), E::widen(b)), divisor);
 }
 
 // Calls f(T{}) with the element type of a dtype.

@@ -18,14 +18,14 @@ constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 // The tiling, coarse enough to walk: `rounds` x `pieces` parts of every chunk.
 class Parts {
  public:
-  Parts(const Tiling& tiling, std::int64_t item_bytes, int world, std::int64_t most) {
+  Parts(const Tiling& tiling, std::int64_t item_bytes, int chunks, std::int64_t most) {
     const int merged_pieces = static_cast<int>(ceil_div(tiling.pieces, most));
     pieces_ = static_cast<int>(ceil_div(tiling.pieces, merged_pieces));
     const std::int64_t most_rounds = std::max<std::int64_t>(1, most / pieces_);
     const int merged_rounds = static_cast<int>(ceil_div(tiling.rounds, most_rounds));
     rounds_ = static_cast<int>(ceil_div(tiling.rounds, merged_rounds));
     slots_ = std::max(pieces_, tiling.slots / merged_pieces);
-    for (int chunk = 0; chunk < world; ++chunk) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
       const std::int64_t first = std::min(chunk * tiling.chunk_elements, tiling.elements);
       const std::int64_t size = std::min(tiling.chunk_elements, tiling.elements - first);
       total_.push_back(size * item_bytes);
@@ -69,6 +69,11 @@ class Parts {
   std::vector<std::int64_t> bytes_;
   std::vector<int> real_rounds_;
 };
+
+// The chunk whose size a step moves.
+Chunk moved(const Step& step) {
+  return step.target == Target::output ? step.out_chunk() : step.chunk;
+}
 
 // The way of one lane.
 struct Path {
@@ -128,11 +133,13 @@ class Forecast {
     if (own.queued || own.round == parts_.rounds() || program.empty()) return;
     const Step& step = program[own.step];
     double when = own.clock;
-    if (step.from != kNobody) {
-      const Lane& in = lane(step.from.value(), rank);
-      if (in.received == in.arrivals.size()) return;
-      when = std::max(when, in.arrivals[in.received]);
-    }
+    bool known = true;
+    for_each_source(schedule_, rank, step, [&](int from) {
+      const Lane& in = lane(from, rank);
+      known = known && in.received < in.arrivals.size();
+      if (known) when = std::max(when, in.arrivals[in.received]);
+    });
+    if (!known) return;
     if (step.target == Target::slot) {
       const Lane& out = lane(rank, step.to.value());
       const int credit = out.slot_pushes - parts_.slots();
@@ -143,6 +150,13 @@ class Forecast {
     ready_.push({when, rank});
   }
 
+  // A transfer of the step's piece over a lane, begun at `when`: when the link is free again.
+  double transfer(Lane& over, const Step& step, const RankState& own, double when) {
+    double& link_free = free_at_[over.path.link];
+    const auto bytes = static_cast<double>(parts_.bytes(moved(step), own.round, own.piece));
+    return link_free = std::max(when, link_free) + bytes / over.path.bytes_per_second;
+  }
+
   void execute(int rank, double when) {
     RankState& own = ranks_[at(rank)];
     const Step& step = schedule_.programs[at(rank)][own.step];
@@ -150,27 +164,33 @@ class Forecast {
     own.clock = when;
     own.queued = false;
     double read = when;  // when the source has been read
+    if (step.pulls()) {
+      // A read goes there and back; what follows needs what was read.
+      for_each_source(schedule_, rank, step, [&](int from) {
+        Lane& in = lane(from, rank);
+        read = std::max(read, transfer(in, step, own, when) + 2 * in.path.latency * alike);
+      });
+      own.clock = when = read;
+      end_ = std::max(end_, read);
+    }
     if (step.target != Target::none) {
       Lane& out = lane(rank, step.to.value());
-      double& link_free = free_at_[out.path.link];
-      const auto bytes = static_cast<double>(parts_.bytes(step.chunk, own.round, own.piece));
-      read = link_free = std::max(when, link_free) + bytes / out.path.bytes_per_second;
+      if (step.target != Target::token) read = transfer(out, step, own, when);
       out.arrivals.push_back(read + out.path.latency * alike);
       if (step.target == Target::slot) ++out.slot_pushes;
       end_ = std::max(end_, out.arrivals.back());
     }
-    if (step.from != kNobody) {
-      Lane& in = lane(step.from.value(), rank);
+    for_each_source(schedule_, rank, step, [&](int from) {
+      Lane& in = lane(from, rank);
       ++in.received;
-      if (step.source == Source::input_plus_slot) {
-        in.credits.push_back(read + in.path.latency * alike);
-        end_ = std::max(end_, in.credits.back());
-      }
-    }
+      if (!step.reads_slot() && !step.reads_slots()) return;
+      in.credits.push_back(read + in.path.latency * alike);
+      end_ = std::max(end_, in.credits.back());
+    });
     advance(own, schedule_.programs[at(rank)].size());
     enqueue(rank);
     if (step.to != kNobody) enqueue(step.to.value());
-    if (step.from != kNobody) enqueue(step.from.value());
+    for_each_source(schedule_, rank, step, [&](int from) { enqueue(from); });
   }
 
   void advance(RankState& own, std::size_t steps) const {
@@ -256,20 +276,26 @@ Prediction predict(const Schedule& schedule, const Tiling& tiling, std::int64_t 
   std::size_t steps = 1;
   for (const Program& program : schedule.programs) steps += program.size();
   const std::int64_t most = std::clamp<std::int64_t>(kMaxEvents / at(steps), 1, kMaxPieces);
-  const Parts parts(tiling, item_bytes, n, most);
+  const Parts parts(tiling, item_bytes, std::max(schedule.inputs(), schedule.outputs()), most);
 
   std::vector<Lane> lanes(at(n) * at(n));
   const std::size_t links = at(topology.size()) * at(topology.size());
+  const auto use = [&](int from, int to, std::int64_t bytes) {
+    const std::size_t number = at(from) * at(n) + at(to);
+    if (!lanes[number].used) {
+      lanes[number].path = find_path(topology, device_of_rank[at(from)], device_of_rank[at(to)],
+                                     local_bytes_per_second);
+      lanes[number].used = true;
+    }
+    result.link_bytes[number] += bytes;
+  };
   for (int rank = 0; rank < n; ++rank) {
     for (const Step& step : schedule.programs[at(rank)]) {
-      if (step.target == Target::none) continue;
-      const std::size_t number = at(rank) * at(n) + at(step.to.value());
-      if (!lanes[number].used) {
-        lanes[number].path = find_path(topology, device_of_rank[at(rank)],
-                                       device_of_rank[at(step.to.value())], local_bytes_per_second);
-        lanes[number].used = true;
-      }
-      result.link_bytes[number] += parts.chunk_bytes(step.chunk);
+      const bool data = step.source != Source::none;
+      const std::int64_t bytes = data ? parts.chunk_bytes(moved(step)) : 0;
+      if (step.target != Target::none) use(rank, step.to.value(), bytes);
+      if (!step.pulls()) continue;
+      for_each_source(schedule, rank, step, [&](int from) { use(from, rank, bytes); });
     }
   }
   find_bottleneck(lanes, links, n, &result);

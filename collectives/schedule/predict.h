@@ -7,7 +7,8 @@
 // A piece is ready when the rank's earlier pieces are under way, what it waits for has arrived, and
 // the slot it goes to is free (a credit travels back with the link's latency). A link is an ordered
 // pair of devices; lanes over one pair share it. Ranks on one device share its local rate, with a
-// latency of kLocalLatency.
+// latency of kLocalLatency. A token costs a latency, a pull the way there and back. Chunks are as
+// `tiling` cuts them: of uneven ones, all as long as the longest.
 //
 // Not modelled: launch cost, the reduction itself, `keep` (a local write that overlaps), ports that
 // several links share. So one rank alone takes no time.

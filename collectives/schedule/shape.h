@@ -9,7 +9,7 @@
 namespace weft::schedule {
 
 // Nothing if every step makes sense by itself; else a sentence with rank, step and what is wrong:
-// chunks and peers that exist, a target for every push, a sender for every slot that is read.
+// chunks, groups and peers that exist, a target for every push, a sender for every slot read.
 std::optional<std::string> shape_problem(const Schedule& schedule);
 
 }  // namespace weft::schedule

@@ -1,4 +1,4 @@
-// How a vector is cut: into chunks (one a rank), rounds, pieces and blocks.
+// How vectors are cut: into chunks, rounds, pieces and blocks.
 //
 // A chunk is walked in rounds. In a round every step of the schedule is done once, on `pieces`
 // pieces for each of `blocks` workers. Pieces of a block, step after step, form one sequence a
@@ -26,6 +26,24 @@ struct Range {
   constexpr std::int64_t size() const { return end - begin; }
 };
 
+// Where the chunks of every rank's input, or output, lie.
+struct ChunkMap {
+  std::int64_t elements = 0;        // of a rank's vector
+  std::int64_t chunk_elements = 0;  // of all chunks but the last non-empty one
+  // Uneven chunks: begins[rank * (chunks + 1) + chunk], up to the end of the last.
+  const std::int64_t* begins = nullptr;
+  std::int32_t chunks = 1;
+
+  constexpr Range chunk(std::int32_t rank, std::int32_t number) const {
+    if (begins) {
+      const std::int64_t* of_rank = begins + static_cast<std::int64_t>(rank) * (chunks + 1);
+      return {of_rank[number], of_rank[number + 1]};
+    }
+    const std::int64_t begin = std::min(number * chunk_elements, elements);
+    return {begin, std::min(begin + chunk_elements, elements)};
+  }
+};
+
 struct Tiling {
   static constexpr std::int64_t kAlign = 128;  // bytes
 
@@ -37,15 +55,22 @@ struct Tiling {
   std::int32_t blocks = 1;
   std::int32_t slots = 1;  // a block
 
-  // The elements of one piece; empty (begin == end) past the chunk's end.
+  // The elements of one piece of a chunk of `size`, from the chunk's start; empty (begin == end)
+  // past its end.
+  constexpr Range part(std::int64_t size, std::int32_t block, std::int32_t round,
+                       std::int32_t index) const {
+    const std::int64_t number =
+        (static_cast<std::int64_t>(round) * pieces + index) * blocks + block;
+    const std::int64_t begin = std::min(number * piece_elements, size);
+    return {begin, std::min(begin + piece_elements, size)};
+  }
+  // The same of one chunk of the vector, from the vector's start.
   constexpr Range piece(std::int32_t chunk, std::int32_t block, std::int32_t round,
                         std::int32_t index) const {
     const std::int64_t first = std::min(chunk * chunk_elements, elements);
     const std::int64_t last = std::min(first + chunk_elements, elements);
-    const std::int64_t number =
-        (static_cast<std::int64_t>(round) * pieces + index) * blocks + block;
-    const std::int64_t begin = std::min(first + number * piece_elements, last);
-    return {begin, std::min(begin + piece_elements, last)};
+    const Range within = part(last - first, block, round, index);
+    return {first + within.begin, first + within.end};
   }
 };
 
@@ -58,14 +83,19 @@ struct TilingLimits {
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Cuts `elements` of `item_bytes` each for `world` ranks. Small vectors get fewer blocks and
-// pieces.
-constexpr Tiling make_tiling(std::int64_t elements, std::int64_t item_bytes, WorldSize world,
-                             const TilingLimits& limits) {
+// Chunks of equal size for `chunks` owners, begun at multiples of kAlign bytes.
+constexpr std::int64_t aligned_chunk(std::int64_t elements, std::int64_t item_bytes,
+                                     std::int64_t chunks) {
+  const std::int64_t align = Tiling::kAlign / item_bytes;
+  return ceil_div(ceil_div(elements, chunks), align) * align;
+}
+
+// Cuts chunks of at most `chunk_elements`. Small chunks get fewer blocks and pieces.
+constexpr Tiling cut_chunks(std::int64_t elements, std::int64_t chunk_elements,
+                            std::int64_t item_bytes, const TilingLimits& limits) {
   Tiling t;
   t.elements = elements;
-  const std::int64_t align = Tiling::kAlign / item_bytes;
-  t.chunk_elements = ceil_div(ceil_div(elements, world.value()), align) * align;
+  t.chunk_elements = chunk_elements;
   t.piece_elements = limits.piece_bytes / item_bytes;
   const std::int64_t all = std::max<std::int64_t>(1, ceil_div(t.chunk_elements, t.piece_elements));
   t.blocks = static_cast<std::int32_t>(std::min<std::int64_t>(limits.blocks, all));
@@ -75,6 +105,13 @@ constexpr Tiling make_tiling(std::int64_t elements, std::int64_t item_bytes, Wor
       static_cast<std::int32_t>(ceil_div(all, static_cast<std::int64_t>(t.pieces) * t.blocks));
   t.slots = 2 * t.pieces;
   return t;
+}
+
+// Cuts `elements` of `item_bytes` each into a chunk a rank.
+constexpr Tiling make_tiling(std::int64_t elements, std::int64_t item_bytes, WorldSize world,
+                             const TilingLimits& limits) {
+  return cut_chunks(elements, aligned_chunk(elements, item_bytes, world.value()), item_bytes,
+                    limits);
 }
 
 }  // namespace weft::schedule

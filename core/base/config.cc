@@ -106,20 +106,22 @@ std::string allowed_text(const Allowed& allowed, const std::string&) {
 }
 
 template <class Value>
-void assign(Value& field, const char* name, const std::string& text, const Allowed& allowed) {
+void assign(Value& field, const char* name, const std::string& text, const Allowed& allowed,
+            std::vector<ParsedConfig::Problem>& problems) {
   if (text.empty()) return;
-  const std::optional<Value> value = parse_value(text, allowed, field);
-  if (!value) {
-    fail(ErrorCode::config, name, " is '", text, "', but must be ", allowed_text(allowed, field));
+  if (const std::optional<Value> value = parse_value(text, allowed, field)) {
+    field = *value;
+  } else {
+    problems.push_back(
+        {name, concat(name, " is '", text, "', but must be ", allowed_text(allowed, field))});
   }
-  field = *value;
 }
 
-// Whether the table has a variable of that name; if so, its value is now `text`.
-bool assign_by_name(Config& config, const std::string& variable, const std::string& text) {
+// Whether the table has a variable of that name; if so, its value is now `text`, or a problem.
+bool assign_by_name(ParsedConfig& parsed, const std::string& variable, const std::string& text) {
 #define WEFT_CONFIG(field, name, type, initial, allowed, audience, meaning) \
   if (variable == name) {                                                   \
-    assign(config.field, name, text, allowed);                              \
+    assign(parsed.values.field, name, text, allowed, parsed.problems);      \
     return true;                                                            \
   }
 #include "core/base/config.def"
@@ -182,19 +184,41 @@ const ParsedConfig& process_config() {
   return *parsed;
 }
 
+// What is in force; where nothing is, because of a problem, what the environment holds now.
+ParsedConfig values_to_show() {
+  try {
+    return process_config();
+  } catch (const Error&) {
+    return examine_config(process_environment());
+  }
+}
+
+std::string problem_of(const ParsedConfig& parsed, std::string_view name) {
+  for (const ParsedConfig::Problem& problem : parsed.problems) {
+    if (problem.name == name) return problem.message;
+  }
+  return {};
+}
+
 }  // namespace
 
-ParsedConfig parse_config(const Environment& environment) {
+ParsedConfig examine_config(const Environment& environment) {
   ParsedConfig parsed;
   for (const auto& [name, text] : environment) {
     if (!name.starts_with(kPrefix)) continue;
     if (std::find(kBuildVariables.begin(), kBuildVariables.end(), name) != kBuildVariables.end()) {
       continue;
     }
-    if (!assign_by_name(parsed.values, name, text)) {
+    if (!assign_by_name(parsed, name, text)) {
       parsed.warnings.push_back(unknown_warning(name));
     }
   }
+  return parsed;
+}
+
+ParsedConfig parse_config(const Environment& environment) {
+  ParsedConfig parsed = examine_config(environment);
+  if (!parsed.problems.empty()) fail(ErrorCode::config, parsed.problems.front().message);
   return parsed;
 }
 
@@ -206,11 +230,12 @@ const std::vector<std::string>& config_warnings() { return process_config().warn
 
 std::vector<ConfigEntry> config_entries() {
   const Config defaults;
-  const Config& values = config();
+  const ParsedConfig parsed = values_to_show();
+  const Config& values = parsed.values;
   std::vector<ConfigEntry> entries;
-#define WEFT_CONFIG(field, name, type, initial, allowed, audience, meaning) \
-  entries.push_back({name, #type, defaults.field, values.field,             \
-                     allowed_text(allowed, defaults.field), meaning,        \
+#define WEFT_CONFIG(field, name, type, initial, allowed, audience, meaning)               \
+  entries.push_back({name, #type, defaults.field, values.field, problem_of(parsed, name), \
+                     allowed_text(allowed, defaults.field), meaning,                      \
                      Audience::audience == Audience::internal});
 #include "core/base/config.def"
 #undef WEFT_CONFIG

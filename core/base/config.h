@@ -2,7 +2,7 @@
 //
 // Invariants
 //   1. A value that its row does not allow is Error(config), naming variable, value and what is
-//      allowed. A variable that is empty counts as not set.
+//      allowed; only config_entries() shows it instead. An empty variable counts as not set.
 //   2. An unknown WEFT_* variable changes nothing but config_warnings().
 //   3. Arguments of the API win over variables; this is the callers' part.
 //
@@ -38,29 +38,39 @@ struct ConfigEntry {
   using Value = std::variant<bool, std::int64_t, double, std::string>;
 
   std::string name;
-  std::string type;  // "boolean", "integer", "real", "text" or "choice"
-  Value initial;     // the default
-  Value value;       // in force
+  std::string type;     // "boolean", "integer", "real", "text" or "choice"
+  Value initial;        // the default
+  Value value;          // in force; the default where there is a problem
+  std::string problem;  // why what the environment holds cannot be used; empty: it can
   std::string allowed;
   std::string meaning;
   bool internal = false;
 };
 
 struct ParsedConfig {
+  struct Problem {
+    std::string name;     // of the variable
+    std::string message;  // with name, value and what is allowed
+  };
   Config values;
   std::vector<std::string> warnings;  // one an unknown variable
+  std::vector<Problem> problems;      // one an unusable value
 };
 
 // Name and value of each variable; those that do not start with WEFT_ are ignored.
 using Environment = std::vector<std::pair<std::string, std::string>>;
+// Unusable values are in `problems` and leave the default in force.
+ParsedConfig examine_config(const Environment& environment);
+// The same, but throws the first problem as Error(config).
 ParsedConfig parse_config(const Environment& environment);
 
 // Names that only the build reads; never unknown, never parsed here.
 std::span<const char* const> build_variables();
 
-// Of this process. All throw Error(config) as long as the environment holds an unusable value.
+// Of this process. Both throw Error(config) as long as the environment holds an unusable value.
 const Config& config();
 const std::vector<std::string>& config_warnings();
+// Every row of the table; never throws Error(config).
 std::vector<ConfigEntry> config_entries();
 
 }  // namespace weft

@@ -34,13 +34,22 @@ enum class EventKind : std::uint8_t {
   recover,
   open,
   close,
-  barrier
+  barrier,
+  reduce_scatter,
+  all_gather,
+  broadcast,
+  reduce,
+  all_to_all,
+  scatter,
+  gather,
+  send_recv
 };
 enum class EventStatus : std::uint8_t { ok, failed };
 enum class ClockSource : std::uint8_t { none, host, device, predicted };
 
 struct EventRecord {
   static constexpr int kSchema = 1;
+  static constexpr std::uint64_t kNoOperation = UINT64_MAX;  // op_id of what was never launched
 
   std::uint64_t seq = 0;
   std::uint64_t op_id = 0;
@@ -54,7 +63,7 @@ struct EventRecord {
   std::int32_t device = -1;
   std::int32_t blocks = 0;
   std::int32_t culprit = -1;
-  char algorithm[16] = {};
+  char algorithm[16] = {};  // padded with zeros, not terminated
   char path[12] = {};
   EventKind kind = EventKind::all_reduce;
   std::uint8_t dtype = 255;     // index of DType, 255: none

@@ -1,9 +1,9 @@
 // The process-wide devices. They are made on first use and never destroyed, so that a tensor may
 // outlive everything else, the interpreter included.
 #include <array>
-#include <mutex>
 
 #include "core/base/error.h"
+#include "core/base/mutex.h"
 #include "core/device/cuda_hook.h"
 #include "core/device/device.h"
 #include "core/device/host_device.h"
@@ -13,9 +13,10 @@ namespace weft {
 namespace {
 
 SimDevice& sim_device(int ordinal) {
-  static std::mutex mutex;
-  static auto& devices = *new std::array<SimDevice*, kMaxSimDevices>{};
-  const std::scoped_lock lock(mutex);
+  static Mutex& mutex = *new Mutex();
+  static auto& devices WEFT_THREAD_SAFETY(guarded_by(mutex)) =
+      *new std::array<SimDevice*, kMaxSimDevices>{};
+  const MutexLock lock(mutex);
   SimDevice*& found = devices[static_cast<std::size_t>(ordinal)];
   if (!found) found = new SimDevice(DeviceOrdinal(ordinal));
   return *found;

@@ -20,6 +20,7 @@ void bind_config(nb::module_& module) {
           row["type"] = entry.type;
           row["default"] = nb::cast(entry.initial);
           row["value"] = nb::cast(entry.value);
+          row["problem"] = entry.problem.empty() ? nb::none() : nb::cast(entry.problem);
           row["allowed"] = entry.allowed;
           row["meaning"] = entry.meaning;
           row["internal"] = entry.internal;
@@ -27,8 +28,9 @@ void bind_config(nb::module_& module) {
         }
         return rows;
       },
-      "Every run-time variable: name, type, default, value, allowed, meaning, internal.\n\n"
-      "Raises ConfigError for an unusable value in the environment.");
+      "Every run-time variable: name, type, default, value, problem, allowed, meaning, "
+      "internal.\n\n"
+      "problem: why the environment's value is unusable, or None; value is then the default.");
   module.def(
       "config_warnings", [] { return config_warnings(); },
       "One sentence for each unknown WEFT_* variable in the environment.");

@@ -16,6 +16,7 @@
 
 #include "collectives/collectives.h"
 #include "core/base/config.h"
+#include "core/ops/copy.h"
 #include "python/bind/bind.h"
 #include "python/bind/convert.h"
 
@@ -181,94 +182,125 @@ std::vector<Stream> user_streams(const Fabric& fabric,
   return streams;
 }
 
-CallOptions call_options(const std::string& algorithm, int max_blocks, double timeout,
-                         const std::vector<Stream>& streams) {
+// The arguments of any collective beside the tensors, as Python gives them.
+struct Arguments {
+  collectives::Call call;
   CallOptions options;
-  options.algorithm = collectives::parse_algorithm(algorithm);
-  options.max_blocks = max_blocks;
-  options.timeout_ns = timeout_ns(timeout);
-  options.streams = streams;
-  return options;
+  std::vector<Rank> to;
+  std::vector<std::int64_t> splits;
+  std::vector<Stream> streams;
+};
+
+std::int64_t integer(const nb::dict& arguments, const char* key) {
+  return nb::cast<std::int64_t>(arguments[key]);
 }
 
-OperationHandle all_reduce(const std::shared_ptr<Fabric>& fabric, const nb::list& tensors,
-                           const std::optional<nb::list>& out, const std::string& op,
-                           const std::string& algorithm, int max_blocks, double timeout,
-                           const std::optional<std::vector<std::int64_t>>& stream_handles) {
-  const std::vector<Stream> streams = user_streams(*fabric, stream_handles);
-  const CallOptions options = call_options(algorithm, max_blocks, timeout, streams);
-  const collectives::ReduceOp reduce = collectives::parse_op(op);
+// `arguments` is made by weft._call.arguments; a key that is missing has its default.
+void read_arguments(const std::string& collective, const nb::dict& arguments, Arguments& result) {
+  collectives::Call& call = result.call;
+  call.collective = collectives::parse_collective(collective);
+  CallOptions& options = result.options;
+  options.algorithm = collectives::parse_algorithm(nb::cast<std::string>(arguments["algorithm"]));
+  options.max_blocks = static_cast<std::int32_t>(integer(arguments, "max_blocks"));
+  options.timeout_ns = timeout_ns(nb::cast<double>(arguments["timeout"]));
+  if (arguments.contains("group_size")) {
+    options.group_size = static_cast<std::int32_t>(integer(arguments, "group_size"));
+  }
+  if (arguments.contains("op")) {
+    call.op = collectives::parse_op(nb::cast<std::string>(arguments["op"]));
+  }
+  if (arguments.contains("root")) {
+    call.root = Rank(static_cast<std::int32_t>(integer(arguments, "root")));
+  }
+  if (arguments.contains("to")) {
+    for (const auto rank : nb::cast<std::vector<std::int32_t>>(arguments["to"])) {
+      result.to.push_back(Rank(rank));
+    }
+  }
+  if (arguments.contains("splits")) {
+    result.splits = nb::cast<std::vector<std::int64_t>>(arguments["splits"]);
+  }
+  call.to = result.to;
+  call.splits = result.splits;
+}
+
+// None is an undefined tensor: of a rank that gives or gets nothing.
+Tensor import_member(nb::handle object, std::int64_t consumer) {
+  return object.is_none() ? Tensor() : import_tensor(object, consumer, Alignment::any);
+}
+
+OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std::string& collective,
+                               const nb::list& tensors, const std::optional<nb::list>& out,
+                               const nb::dict& arguments,
+                               const std::optional<std::vector<std::int64_t>>& stream_handles) {
+  Arguments call;
+  read_arguments(collective, arguments, call);
+  call.streams = user_streams(*fabric, stream_handles);
+  call.options.streams = call.streams;
   const auto imported = [&](const nb::list& list) {
     std::vector<Tensor> result;
     for (std::size_t r = 0; r < list.size(); ++r) {
-      result.push_back(import_tensor(list[r], consumer_stream(streams, r), Alignment::any));
+      result.push_back(import_member(list[r], consumer_stream(call.streams, r)));
     }
     return result;
   };
   const std::vector<Tensor> inputs = imported(tensors);
   const std::vector<Tensor> outputs = out ? imported(*out) : inputs;
   const nb::gil_scoped_release released;
-  return {fabric, collectives::all_reduce(*fabric, inputs, outputs, reduce, options)};
+  return {fabric, collectives::run(*fabric, call.call, inputs, outputs, call.options)};
 }
 
 // A rank whose arguments are refused comes to the meeting all the same, so that the others hear of
 // it instead of waiting for it.
-[[noreturn]] void refuse_all(const std::shared_ptr<Fabric>& fabric, int rank, double timeout,
-                             const Error& refusal) {
+[[noreturn]] void refuse_all(const std::shared_ptr<Fabric>& fabric, int rank,
+                             const std::string& collective, double timeout, const Error& refusal) {
   const std::int64_t ns = timeout > 0 ? timeout_ns(timeout) : fabric->timeout_ns();
+  const char* what = collectives::name(collectives::parse_collective(collective));
   interruptible([&](const collectives::Interrupted& interrupted) {
     const auto never = [](const std::vector<const void*>&) -> std::shared_ptr<Operation> {
       return nullptr;
     };
-    fabric::Rendezvous::Arrival arrival{Rank(rank), "all_reduce", &rank, Deadline::after_ns(ns)};
+    fabric::Rendezvous::Arrival arrival{Rank(rank), what, &rank, Deadline::after_ns(ns)};
     arrival.refusal = &refusal;
     return fabric->meet(arrival, never, interrupted);
   });
   throw refusal;
 }
 
-struct RankCall {
-  Tensor input;
-  Tensor output;
-  std::vector<Stream> streams;
-  CallOptions options;
-  collectives::ReduceOp op = collectives::ReduceOp::sum;
-};
-
-RankCall rank_call(const Fabric& fabric, nb::handle tensor, nb::handle out, const std::string& op,
-                   const std::string& algorithm, int max_blocks, double timeout,
-                   std::optional<std::int64_t> stream_handle) {
-  RankCall call;
-  if (stream_handle || fabric.backend() == DeviceKind::cuda) {
-    const auto handle = static_cast<std::intptr_t>(stream_handle.value_or(0));
-    call.streams.push_back({reinterpret_cast<void*>(handle)});
-  }
-  call.options = call_options(algorithm, max_blocks, timeout, {});
-  call.op = collectives::parse_op(op);
-  const std::int64_t consumer = consumer_stream(call.streams, 0);
-  call.input = import_tensor(tensor, consumer, Alignment::any);
-  call.output = out.is_none() ? call.input : import_tensor(out, consumer, Alignment::any);
-  return call;
-}
-
-OperationHandle rank_all_reduce(const std::shared_ptr<Fabric>& fabric, int rank, nb::handle tensor,
-                                nb::handle out, const std::string& op, const std::string& algorithm,
-                                int max_blocks, double timeout,
-                                std::optional<std::int64_t> stream_handle) {
-  RankCall call;
+OperationHandle run_rank_collective(const std::shared_ptr<Fabric>& fabric, int rank,
+                                    const std::string& collective, nb::handle tensor,
+                                    nb::handle out, const nb::dict& arguments,
+                                    std::optional<std::int64_t> stream_handle) {
+  Arguments call;
+  collectives::RankCall mine;
   try {
-    call = rank_call(*fabric, tensor, out, op, algorithm, max_blocks, timeout, stream_handle);
+    read_arguments(collective, arguments, call);
+    if (stream_handle || fabric->backend() == DeviceKind::cuda) {
+      const auto handle = static_cast<std::intptr_t>(stream_handle.value_or(0));
+      call.streams.push_back({reinterpret_cast<void*>(handle)});
+    }
+    const std::int64_t consumer = consumer_stream(call.streams, 0);
+    mine.input = import_member(tensor, consumer);
+    mine.output = out.is(tensor) ? mine.input : import_member(out, consumer);
   } catch (const Error& error) {
     ErrorContext context = error.context();
     context.rank = rank;
-    refuse_all(fabric, rank, timeout,
+    refuse_all(fabric, rank, collective, nb::cast<double>(arguments["timeout"]),
                Error(error.code(), concat("rank ", rank, ": ", error.message()), context));
   }
+  mine.call = call.call;
   call.options.streams = call.streams;
   return {fabric, interruptible([&](const collectives::Interrupted& interrupted) {
-            return collectives::all_reduce(*fabric, Rank(rank), call.input, call.output, call.op,
-                                           call.options, interrupted);
+            return collectives::run(*fabric, Rank(rank), mine, call.options, interrupted);
           })};
+}
+
+void copy(Fabric& fabric, nb::handle from, nb::handle to) {
+  fabric.check_usable();
+  const Tensor source = import_tensor(from, 0, Alignment::any);
+  const Tensor target = import_tensor(to, 0, Alignment::any);
+  const nb::gil_scoped_release released;
+  copy_tensor(target, source);
 }
 
 void plan_fault(Fabric& fabric, int rank, int step, const std::string& action, double delay) {
@@ -356,12 +388,13 @@ void bind_fabric(nb::module_& module) {
       .def_prop_ro("topology", [](const Fabric& f) { return f.topology(); })
       .def_prop_ro("closed", &Fabric::closed, Released())
       .def("peer_access", peer_access)
-      .def("all_reduce", all_reduce, nb::arg("tensors"), nb::arg("out").none(), nb::arg("op"),
-           nb::arg("algorithm"), nb::arg("max_blocks"), nb::arg("timeout"),
-           nb::arg("streams").none())
-      .def("rank_all_reduce", rank_all_reduce, nb::arg("rank"), nb::arg("tensor"),
-           nb::arg("out").none(), nb::arg("op"), nb::arg("algorithm"), nb::arg("max_blocks"),
-           nb::arg("timeout"), nb::arg("stream").none())
+      .def("collective", run_collective, nb::arg("name"), nb::arg("tensors"), nb::arg("out").none(),
+           nb::arg("arguments"), nb::arg("streams").none(),
+           "Check and launch a collective on all ranks.")
+      .def("rank_collective", run_rank_collective, nb::arg("rank"), nb::arg("name"),
+           nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),
+           nb::arg("stream").none(), "Meet the other ranks, then the same.")
+      .def("copy", copy, nb::arg("src"), nb::arg("dst"))
       .def(
           "barrier",
           [](const std::shared_ptr<Fabric>& f, double timeout) {

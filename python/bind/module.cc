@@ -1,12 +1,13 @@
 // The extension module weft._weft. Private: users import weft.
 #include "core/device/device.h"
 #include "python/bind/bind.h"
+#include "python/bind/build_info.h"
 
 namespace weft::python {
 
 NB_MODULE(_weft, module) {
   module.doc() = "The native part of weft. Private: import weft instead.";
-  module.attr("__version__") = WEFT_VERSION;
+  module.attr("__version__") = kBuildInfo.version;
   bind_errors(module);
   bind_config(module);
   bind_tensor(module);
@@ -16,13 +17,9 @@ NB_MODULE(_weft, module) {
       "build_info",
       [] {
         nb::dict info;
-#ifdef WEFT_WITH_CUDA
-        info["cuda"] = true;
-#else
-        info["cuda"] = false;
-#endif
-        info["cuda_architectures"] = WEFT_CUDA_ARCHITECTURE_LIST;
-        info["compiler"] = WEFT_COMPILER;
+        info["cuda"] = kBuildInfo.cuda;
+        info["cuda_architectures"] = kBuildInfo.cuda_architectures;
+        info["compiler"] = kBuildInfo.compiler;
         return info;
       },
       "How this extension was built: cuda (bool), cuda_architectures, compiler.");

@@ -56,6 +56,9 @@ void bind_topology(nb::module_& module) {
       [](const std::string& name, int devices) { return topology::preset(name, devices); },
       nb::arg("name"), nb::arg("devices"),
       "A known machine. Raises InvalidArgument that lists what there is.");
+  module.def(
+      "topology_preset_size", [](const std::string& name) { return topology::preset_size(name); },
+      nb::arg("name"), "How many devices that machine has. Raises as topology_preset does.");
   module.def("topology_presets", &topology::preset_names);
 }
 

@@ -9,20 +9,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from weft._errors import invalid, seconds_or_default
+from weft import _weft
+from weft._errors import invalid, named, seconds_or_default, whole_number
 
-__all__ = ["block_limit", "member_list", "stream_handle", "stream_handles", "text", "wait_seconds"]
+__all__ = [
+    "arguments",
+    "block_limit",
+    "member_list",
+    "rank_number",
+    "stream_handle",
+    "stream_handles",
+    "text",
+    "wait_seconds",
+]
 
 
-def member_list(what: str, tensors: object) -> list[Any]:
-    """`tensors` as a list. InvalidArgument unless it is a list or tuple, one tensor a rank."""
+def member_list(what: str, tensors: object, devices: Sequence[str] = ()) -> list[Any]:
+    """`tensors` as a list. InvalidArgument unless it is a list or tuple, one tensor a rank.
+
+    devices: of the ranks, for the error that concerns one of them.
+    """
     if not isinstance(tensors, (list, tuple)):
         kind = type(tensors).__name__
         raise invalid(f"{what} must be a list with one tensor for each rank, not {kind}")
     for rank, tensor in enumerate(tensors):
         if isinstance(tensor, (list, tuple)):
-            raise invalid(f"{what}: rank {rank} has a list; buckets of tensors are not there yet")
+            raise invalid(
+                f"{what}: rank {rank} has a list; buckets of tensors are not there yet",
+                rank=rank,
+                device=_device_of(rank, devices),
+            )
     return list(tensors)
+
+
+def _device_of(rank: int, devices: Sequence[str]) -> str | None:
+    return devices[rank] if rank < len(devices) else None
+
+
+def rank_number(what: str, value: object, size: int) -> int:
+    """`value` as a rank. InvalidArgument unless it is an integer from 0 to size - 1."""
+    number = whole_number(value)
+    if number is None or not 0 <= number < size:
+        raise invalid(f"{what} must be a rank from 0 to {size - 1}, not {value!r}")
+    return number
+
+
+def arguments(
+    algorithm: str, max_blocks: int | None, timeout: float | None, **particular: object
+) -> dict[str, object]:
+    """The arguments of a collective beside its tensors, as the extension reads them.
+
+    particular: op, root, to, splits, group_size, where the collective has them.
+    """
+    return {
+        "algorithm": text("algorithm", algorithm),
+        "max_blocks": block_limit(max_blocks),
+        "timeout": wait_seconds(timeout),
+        **particular,
+    }
 
 
 def text(what: str, value: object) -> str:
@@ -36,9 +80,10 @@ def block_limit(max_blocks: int | None) -> int:
     """The most workers a rank, 0 for the default. InvalidArgument unless it is 1 or more."""
     if max_blocks is None:
         return 0
-    if isinstance(max_blocks, bool) or not isinstance(max_blocks, int) or max_blocks < 1:
+    blocks = whole_number(max_blocks)
+    if blocks is None or blocks < 1:
         raise invalid(f"max_blocks must be a whole number above 0 or None, not {max_blocks!r}")
-    return min(max_blocks, 1 << 20)
+    return min(blocks, 1 << 20)
 
 
 def wait_seconds(timeout: float | None) -> float:
@@ -46,8 +91,11 @@ def wait_seconds(timeout: float | None) -> float:
     return seconds_or_default(timeout, -1.0)
 
 
-def stream_handle(stream: object) -> int:
-    """The CUDA handle of a stream: an int, or anything with `__cuda_stream__` or `cuda_stream`."""
+def stream_handle(stream: object, rank: int, device: str | None) -> int:
+    """The CUDA handle of a stream: an int, or anything with `__cuda_stream__` or `cuda_stream`.
+
+    rank, device: whose stream it is, for the error.
+    """
     if isinstance(stream, int) and not isinstance(stream, bool):
         return stream
     protocol = getattr(stream, "__cuda_stream__", None)
@@ -56,9 +104,22 @@ def stream_handle(stream: object) -> int:
     handle = getattr(stream, "cuda_stream", None)
     if isinstance(handle, int):
         return handle
-    raise invalid(f"a stream is an int or has __cuda_stream__, and {stream!r} is neither")
+    raise invalid(
+        f"a stream is an int or has __cuda_stream__, and rank {rank}'s, {stream!r}, is neither",
+        rank=rank,
+        device=device,
+    )
 
 
-def stream_handles(streams: Sequence[object] | None) -> list[int] | None:
-    """`stream_handle` of each rank's stream; None stays None."""
-    return None if streams is None else [stream_handle(s) for s in member_list("streams", streams)]
+def stream_handles(streams: Sequence[object] | None, devices: Sequence[str]) -> list[int] | None:
+    """`stream_handle` of each rank's stream; None stays None.
+
+    devices: of the ranks. WorldSizeError unless there is one stream for each.
+    """
+    if streams is None:
+        return None
+    given = member_list("streams", streams, devices)
+    if len(given) != len(devices):
+        message = f"{len(given)} streams for a fabric of {len(devices)} ranks; give one a rank"
+        raise named(_weft.WorldSizeError(message), "world_size")
+    return [stream_handle(s, r, devices[r]) for r, s in enumerate(given)]

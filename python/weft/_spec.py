@@ -24,22 +24,27 @@ _CUDA = re.compile(r"cuda:([0-9]+(?:x[0-9]+)?(?:,[0-9]+(?:x[0-9]+)?)*)")
 _NAME = re.compile(r"(sim|cuda)(?::([0-9]{1,9}))?")
 
 
-def resolve(devices: str | Sequence[object] | None = None) -> list[str]:
+def resolve(devices: str | _weft.Device | Sequence[object] | None = None) -> list[str]:
     """The devices of a fabric's ranks, e.g. `["cuda:0", "cuda:1"]`.
 
     devices: `"sim:8"` (8 simulated devices), `"cuda:0,1"` (these), `"cuda:0x4"` (4 ranks on device
-    0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed), or None:
-    what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
+    0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed; there
+    `"sim:2"` is the device of that index, and `"sim"` is `"sim:0"`), a `weft.Device` (a list of
+    one), or None: what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
 
     >>> resolve("sim:2")
     ['sim:0', 'sim:1']
-    >>> resolve(["sim:1", "sim:1"])
-    ['sim:1', 'sim:1']
+    >>> resolve(["sim:1", "sim:1", "sim"])
+    ['sim:1', 'sim:1', 'sim:0']
+    >>> resolve(_weft.Device("sim:2"))
+    ['sim:2']
     """
     if devices is None:
         devices = _default()
     if isinstance(devices, str):
         return _from_text(devices)
+    if isinstance(devices, _weft.Device):
+        devices = [devices]
     if not isinstance(devices, Sequence):
         raise invalid(f"devices must be a text or a list, not {devices!r}; {_forms()}")
     return _from_list([str(device) for device in devices])

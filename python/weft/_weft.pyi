@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 def config() -> list:
     """
-    Every run-time variable: name, type, default, value, allowed, meaning, internal.
+    Every run-time variable: name, type, default, value, problem, allowed, meaning, internal.
 
-    Raises ConfigError for an unusable value in the environment.
+    problem: why the environment's value is unusable, or None; value is then the default.
     """
 
 def config_warnings() -> list[str]:
@@ -391,6 +391,9 @@ def topology_probe() -> Topology:
 def topology_preset(name: str, devices: int) -> Topology:
     """A known machine. Raises InvalidArgument that lists what there is."""
 
+def topology_preset_size(name: str) -> int:
+    """How many devices that machine has. Raises as topology_preset does."""
+
 def topology_presets() -> list[str]: ...
 
 class Operation:
@@ -433,9 +436,13 @@ class Fabric:
 
     def peer_access(self) -> list[list[bool]]: ...
 
-    def all_reduce(self, tensors: list, out: list | None, op: str, algorithm: str, max_blocks: int, timeout: float, streams: Sequence[int] | None) -> Operation: ...
+    def collective(self, name: str, tensors: list, out: list | None, arguments: dict, streams: Sequence[int] | None) -> Operation:
+        """Check and launch a collective on all ranks."""
 
-    def rank_all_reduce(self, rank: int, tensor: object, out: object | None, op: str, algorithm: str, max_blocks: int, timeout: float, stream: int | None) -> Operation: ...
+    def rank_collective(self, rank: int, name: str, tensor: object | None, out: object | None, arguments: dict, stream: int | None) -> Operation:
+        """Meet the other ranks, then the same."""
+
+    def copy(self, src: object, dst: object) -> None: ...
 
     def barrier(self, timeout: float) -> None: ...
 

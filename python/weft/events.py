@@ -4,6 +4,9 @@ A fabric keeps its last 65,536 events. A snapshot is a copy and never changes. T
 of the host's steady clock, but `t_start_ns` and `t_end_ns` are of the clock that `clock` names:
 `host` (that same clock), `device` (the GPU's), `predicted` (a simulated fabric's link table) or
 `none` (not known; both are 0).
+
+An operation that not every rank came to in time was never launched: it is one event of kind
+`fault`, of the rank that noticed, with the first absent rank as `culprit` and 2**64 - 1 as `op_id`.
 """
 
 from __future__ import annotations
@@ -28,13 +31,14 @@ CAPACITY = 65536
 # The names of the codes in a record, in the order of the enumerations of the extension.
 KINDS = (
     "all_reduce", "copy", "wait", "peer_enable", "segment", "capture", "fault", "abort", "recover",
-    "open", "close", "barrier",
+    "open", "close", "barrier", "reduce_scatter", "all_gather", "broadcast", "reduce", "all_to_all",
+    "scatter", "gather", "send_recv",
 )  # fmt: skip
 DTYPES = (
     "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
 )  # fmt: skip
 OPS = ("sum", "avg", "min", "max", "prod")
-PROTOCOLS = ("none", "chunk_flags")
+PROTOCOLS = ("none", "chunk_flags", "tokens", "ll", "lamport", "events")
 STATUSES = ("ok", "failed")
 CLOCKS = ("none", "host", "device", "predicted")
 
@@ -59,7 +63,7 @@ _NAMED = {
 #: names are "".
 COLUMNS = np.dtype(
     [
-        ("seq", "u8"), ("op_id", "u8"), ("kind", "U12"), ("rank", "i4"), ("device", "i4"),
+        ("seq", "u8"), ("op_id", "u8"), ("kind", "U16"), ("rank", "i4"), ("device", "i4"),
         ("stream", "u8"), ("algorithm", "U16"), ("protocol", "U12"), ("path", "U12"),
         ("dtype", "U8"), ("op", "U4"), ("bytes", "i8"), ("blocks", "i4"), ("t_enqueue_ns", "i8"),
         ("t_launch_ns", "i8"), ("t_start_ns", "i8"), ("t_end_ns", "i8"), ("clock", "U9"),

@@ -1,4 +1,4 @@
-"""`Fabric`: ranks bound to devices, and the collectives between them.
+"""`Fabric`: ranks bound to devices, and the collectives between them (weft.collectives).
 
 Blocking: on host and simulated memory a call returns when the result is there. On CUDA it is
 stream-ordered: it returns once the work is on the ranks' streams, and a device fault surfaces at
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from weft import _weft
-from weft._call import block_limit, member_list, stream_handles, text, wait_seconds
+from weft._call import wait_seconds
 from weft._config import setting
-from weft._errors import invalid, seconds_or_default
+from weft._errors import invalid, seconds_or_default, whole_number
 from weft._spec import resolve
-from weft.topology import Topology
-from weft.work import InFlight, Work
+from weft.collectives import Collectives
+from weft.topology import Topology, default_preset
+from weft.work import InFlight
 
 if TYPE_CHECKING:
     import os
@@ -34,20 +35,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Fabric"]
 
-T = TypeVar("T")
 
-
-class Fabric:
+class Fabric(Collectives):
     """Ranks bound to devices, that see each other's memory, signals and faults.
 
     devices: `"sim:8"` (8 simulated devices, 1 to 64), `"cuda:0,1"` (these), `"cuda:0x4"` (4 ranks
-    on device 0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed),
-    or None: what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
-    topology: for simulated devices, the machine they stand for: a `Topology` or a preset's name.
+    on device 0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed;
+    there `"sim:2"` is the device of that index, and `"sim"` is `"sim:0"`), a `weft.Device` (a list
+    of one), or None: what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
+    topology: for simulated devices, the machine they stand for: a `Topology` or a preset's name;
+    None: the preset that WEFT_SIM_TOPOLOGY names, its links repeated for more devices than it has.
     timeout: seconds that a wait may take where the call does not say; None is WEFT_TIMEOUT (30).
 
-    Raises InvalidArgument (it says what there is), PeerAccessError, OutOfMemory, CudaError; then
-    nothing is left behind.
+    Raises InvalidArgument (it says what there is), ConfigError, PeerAccessError, OutOfMemory,
+    CudaError; then nothing is left behind.
 
     >>> import numpy as np, weft
     >>> with weft.Fabric("sim:4") as fab:
@@ -59,7 +60,7 @@ class Fabric:
 
     def __init__(
         self,
-        devices: str | Sequence[object] | None = None,
+        devices: str | _weft.Device | Sequence[object] | None = None,
         *,
         topology: Topology | str | None = None,
         timeout: float | None = None,
@@ -72,8 +73,11 @@ class Fabric:
             raise invalid(f"topology must be a Topology or the name of a preset, not {topology!r}")
         if topology is not None and not names[0].startswith("sim:"):
             raise invalid("topology= is for simulated devices; CUDA devices have their own")
+        if topology is None and names[0].startswith("sim:"):
+            default_preset()  # or a ConfigError that names the variable
         native = None if topology is None else topology._native
         self._native = _weft.Fabric(names, seconds, native)
+        self._devices = list(self._native.devices)
         self._in_flight = InFlight()
         self._stream_ordered = self._native.backend == "cuda"
 
@@ -87,7 +91,7 @@ class Fabric:
     @property
     def devices(self) -> list[str]:
         """The device of each rank, e.g. `["cuda:0", "cuda:1"]`."""
-        return list(self._native.devices)
+        return list(self._devices)
 
     @property
     def backend(self) -> str:
@@ -111,86 +115,19 @@ class Fabric:
         """Whether `close()` has been called."""
         return bool(self._native.closed)
 
-    # Collectives, all ranks from one thread
+    def copy(self, src: object, dst: object) -> None:
+        """Copy the elements of `src` into `dst`: tensors of one shape and dtype, of any two ranks.
 
-    @overload
-    def all_reduce(
-        self,
-        tensors: Sequence[T],
-        op: str = ...,
-        *,
-        out: Sequence[T] | None = ...,
-        algorithm: str = ...,
-        max_blocks: int | None = ...,
-        streams: Sequence[object] | None = ...,
-        timeout: float | None = ...,
-        async_op: Literal[False] = ...,
-    ) -> list[T]: ...
-
-    @overload
-    def all_reduce(
-        self,
-        tensors: Sequence[T],
-        op: str = ...,
-        *,
-        out: Sequence[T] | None = ...,
-        algorithm: str = ...,
-        max_blocks: int | None = ...,
-        streams: Sequence[object] | None = ...,
-        timeout: float | None = ...,
-        async_op: Literal[True],
-    ) -> Work: ...
-
-    def all_reduce(
-        self,
-        tensors: Sequence[T],
-        op: str = "sum",
-        *,
-        out: Sequence[T] | None = None,
-        algorithm: str = "auto",
-        max_blocks: int | None = None,
-        streams: Sequence[object] | None = None,
-        timeout: float | None = None,
-        async_op: bool = False,
-    ) -> list[T] | Work:
-        """Reduce the tensors of all ranks; every rank gets the same bits.
-
-        tensors: one a rank, all of one shape and dtype (bool, 8 to 64 bit integers, float16,
-        bfloat16, float32, float64): NumPy arrays or CPU tensors, lent to simulated ranks for the
-        call, or anything with `__dlpack__` on the rank's device. Contiguous ones are not copied.
-        op: "sum", "avg" (floats only), "min", "max" or "prod".
-        out: where the results go, one a rank; None: in place.
-        algorithm: "auto" or "ring" (Patarasuk and Yuan 2009: each rank moves 2 (n - 1) / n of it).
-        max_blocks: the most workers (thread blocks) a rank; None leaves it to weft.
-        streams: one a rank, for CUDA: the operation follows what is on it, and what is put on it
-        later follows the operation.
-        timeout: seconds a wait may take; None is the fabric's.
-        async_op: return a `Work` at once, also on host and simulated memory.
-
-        Returns the outputs, or a `Work`. Raises, having changed nothing: WorldSizeError,
-        ShapeMismatch, DTypeMismatch, DeviceMismatch, AliasError, ReadOnlyBuffer, InvalidArgument,
-        FabricPoisoned, FabricClosed. While it runs: CollectiveTimeout, CollectiveAborted.
+        Blocks until it is done. ShapeMismatch, DTypeMismatch, ReadOnlyBuffer.
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:
-        ...     a, b = np.array([1, 5]), np.array([4, 2])
-        ...     largest = fab.all_reduce([a, b], "max", out=[np.empty_like(a), np.empty_like(b)])
-        >>> [x.tolist() for x in largest]
-        [[4, 5], [4, 5]]
+        ...     there = weft.zeros(3, device="sim:1")
+        ...     fab.copy(weft.ones(3, device="sim:0"), there)
+        >>> there.numpy().tolist()
+        [1.0, 1.0, 1.0]
         """
-        inputs = member_list("tensors", tensors)
-        outputs = inputs if out is None else member_list("out", out)
-        operation = self._native.all_reduce(
-            inputs,
-            None if out is None else outputs,
-            text("op", op),
-            text("algorithm", algorithm),
-            block_limit(max_blocks),
-            wait_seconds(timeout),
-            stream_handles(streams),
-        )
-        self._finish(operation, (inputs, outputs), async_op)
-        return Work(operation, outputs) if async_op else outputs
+        self._native.copy(src, dst)
 
     def barrier(self, timeout: float | None = None) -> None:
         """Block until everything issued before it has ended on every rank.
@@ -200,12 +137,16 @@ class Fabric:
         self._native.barrier(wait_seconds(timeout))
 
     def rank(self, index: int) -> RankView:
-        """One rank, to be driven from its own thread. InvalidArgument unless 0 <= index < size."""
+        """One rank, to be driven from its own thread.
+
+        index: an int or anything with `__index__`. InvalidArgument unless 0 <= index < size.
+        """
         from weft.rank_view import RankView
 
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < self.size:
+        rank = whole_number(index)
+        if rank is None or not 0 <= rank < self.size:
             raise invalid(f"rank must be from 0 to {self.size - 1}, not {index!r}")
-        return RankView(self, index)
+        return RankView(self, rank)
 
     def _finish(self, operation: _weft.Operation, tensors: object, async_op: bool) -> None:
         """Wait where a call blocks; else keep what the extension borrows until it has ended."""
@@ -229,10 +170,11 @@ class Fabric:
     def stats(self) -> dict[str, Any]:
         """Totals since the fabric was opened or `reset_stats()`, ready for JSON.
 
-        operations (ended without error), empty (of those, with nothing to do), failed, bytes (of
-        one rank's vectors), seconds (in operations), predicted (whether those seconds come from the
-        link table of a simulated fabric), host_seconds (from launch to end, on the host's clock),
-        ranks (operations of each), links (bytes from rank to rank, `{"0->1": 1024}`).
+        operations (ended without error), empty (of those, with nothing to do), failed (also those
+        that not every rank came to in time), bytes (of one rank's vectors), seconds (in
+        operations), predicted (whether those seconds come from the link table of a simulated
+        fabric), host_seconds (from launch to end, on the host's clock), ranks (operations of each),
+        links (bytes from rank to rank, `{"0->1": 1024}`).
         """
         return dict(self._native.stats())
 
@@ -254,6 +196,7 @@ class Fabric:
 
         Open it in ui.perfetto.dev: a rank is a process, times are microseconds since the block
         began. detail: "ops" ("chunks" is not there yet). Waits for what is under way at the end.
+        InvalidArgument where WEFT_EVENTS is off: there is nothing to write.
         """
         from weft.trace import record
 

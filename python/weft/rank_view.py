@@ -6,18 +6,33 @@ starts the operation for all, and every caller gets the same error.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
-from weft._call import block_limit, stream_handle, text, wait_seconds
+from weft._call import arguments, rank_number, stream_handle, text, wait_seconds
 from weft._errors import invalid
+from weft._outputs import empty_like_kind, joined, split
 from weft.work import Work
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from weft.fabric import Fabric
 
 __all__ = ["RankView"]
 
 T = TypeVar("T")
+
+
+class RankOptions(TypedDict, total=False):
+    """What every collective of one rank takes; see weft.collectives."""
+
+    algorithm: str
+    max_blocks: int | None
+    stream: object
+    timeout: float | None
+    async_op: bool
 
 
 class RankView:
@@ -96,19 +111,135 @@ class RankView:
         Blocks until every rank has called it, at most `timeout` seconds: then CollectiveTimeout, on
         every rank that came, names those that did not.
         """
-        if isinstance(tensor, (list, tuple)):
-            raise invalid("one rank's all_reduce takes one tensor; buckets are not there yet")
-        output = tensor if out is None else out
-        operation = self._fabric._native.rank_all_reduce(
-            self.index,
-            tensor,
-            out,
-            text("op", op),
-            text("algorithm", algorithm),
-            block_limit(max_blocks),
-            wait_seconds(timeout),
-            None if stream is None else stream_handle(stream),
+        options = RankOptions(
+            algorithm=algorithm,
+            max_blocks=max_blocks,
+            stream=stream,
+            timeout=timeout,
+            async_op=async_op,
         )
+        output = tensor if out is None else out
+        result: T | Work = self._collective(
+            "all_reduce", tensor, output, options, op=text("op", op)
+        )
+        return result
+
+    # The others: `Fabric`'s, for this rank. What they raise and return is the same as above.
+
+    def reduce_scatter(
+        self, tensor: T, out: T | None = None, op: str = "sum", **options: Unpack[RankOptions]
+    ) -> T | Work:
+        """`Fabric.reduce_scatter` for this rank: (n m, ...) in, its (m, ...) out."""
+        output = split(tensor, self.size) if out is None else out
+        result: T | Work = self._collective(
+            "reduce_scatter", tensor, output, options, op=text("op", op)
+        )
+        return result
+
+    def all_gather(
+        self, tensor: T, out: T | None = None, **options: Unpack[RankOptions]
+    ) -> T | Work:
+        """`Fabric.all_gather` for this rank: (m, ...) in, (n m, ...) out."""
+        output = joined(tensor, self.size) if out is None else out
+        result: T | Work = self._collective("all_gather", tensor, output, options)
+        return result
+
+    def all_to_all(
+        self,
+        tensor: T,
+        out: T | None = None,
+        *,
+        splits: Sequence[int] | None = None,
+        **options: Unpack[RankOptions],
+    ) -> T | Work:
+        """`Fabric.all_to_all` for this rank. splits: rows for each rank; then out is needed."""
+        if splits is not None and out is None:
+            raise invalid("all_to_all with splits needs out=")
+        output = empty_like_kind(tensor, tuple(tensor.shape)) if out is None else out  # type: ignore[attr-defined]
+        particular = {} if splits is None else {"splits": [operator.index(s) for s in splits]}
+        result: T | Work = self._collective("all_to_all", tensor, output, options, **particular)
+        return result
+
+    def broadcast(
+        self, tensor: T, root: int = 0, *, out: T | None = None, **options: Unpack[RankOptions]
+    ) -> T | Work:
+        """`Fabric.broadcast` for this rank."""
+        number = rank_number("root", root, self.size)
+        output = tensor if out is None else out
+        result: T | Work = self._collective("broadcast", tensor, output, options, root=number)
+        return result
+
+    def reduce(
+        self,
+        tensor: T,
+        root: int = 0,
+        op: str = "sum",
+        *,
+        out: T | None = None,
+        **options: Unpack[RankOptions],
+    ) -> T | Work:
+        """`Fabric.reduce` for this rank; returns the root's result, or its tensor unchanged."""
+        number = rank_number("root", root, self.size)
+        output = tensor if out is None else out
+        result: T | Work = self._collective(
+            "reduce", tensor, output, options, root=number, op=text("op", op)
+        )
+        return result
+
+    def scatter(
+        self, tensor: T | None, out: T, root: int = 0, **options: Unpack[RankOptions]
+    ) -> T | Work:
+        """`Fabric.scatter` for this rank: the root gives `tensor`, the others None."""
+        number = rank_number("root", root, self.size)
+        result: T | Work = self._collective("scatter", tensor, out, options, root=number)
+        return result
+
+    def gather(
+        self, tensor: T, out: T | None = None, root: int = 0, **options: Unpack[RankOptions]
+    ) -> T | Work | None:
+        """`Fabric.gather` for this rank; None but on the root."""
+        number = rank_number("root", root, self.size)
+        output = joined(tensor, self.size) if out is None and number == self.index else out
+        result: T | Work | None = self._collective("gather", tensor, output, options, root=number)
+        return result
+
+    def send_recv(
+        self,
+        tensor: T | None,
+        to: int | None,
+        out: T | None = None,
+        **options: Unpack[RankOptions],
+    ) -> T | Work | None:
+        """`Fabric.send_recv` for this rank: sends `tensor` to rank `to` unless that is None, and
+        receives into `out` if some rank sends to it."""
+        partner = -1 if to is None else rank_number("to", to, self.size)
+        result: T | Work | None = self._collective("send_recv", tensor, out, options, to=[partner])
+        return result
+
+    def _collective(
+        self, name: str, tensor: Any, output: Any, options: RankOptions, **particular: Any
+    ) -> Any:
+        if isinstance(tensor, (list, tuple)):
+            raise invalid(
+                f"one rank's {name} takes one tensor; buckets are not there yet",
+                rank=self.index,
+                device=self.device,
+            )
+        stream = options.get("stream")
+        operation = self._fabric._native.rank_collective(
+            self.index,
+            name,
+            tensor,
+            output,
+            arguments(
+                options.get("algorithm", "auto"),
+                options.get("max_blocks"),
+                options.get("timeout"),
+                **particular,
+            ),
+            None if stream is None else stream_handle(stream, self.index, self.device),
+        )
+        async_op = options.get("async_op", False)
         self._fabric._finish(operation, (tensor, output), async_op)
         return Work(operation, [output]) if async_op else output
 

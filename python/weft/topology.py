@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from weft import _weft
-from weft._errors import invalid
+from weft._config import setting
+from weft._errors import invalid, named, whole_number
 
-__all__ = ["Topology", "presets", "probe"]
+__all__ = ["Topology", "default_preset", "presets", "probe"]
 
 
 class Topology:
@@ -30,14 +31,24 @@ class Topology:
         self._native = native
 
     @classmethod
-    def preset(cls, name: str, devices: int = 8) -> Topology:
-        """A known machine, as `devices` simulated devices of it.
+    def preset(cls, name: str, devices: int | None = None) -> Topology:
+        """A known machine, as `devices` simulated devices of it; None: as many as it has.
 
-        InvalidArgument for an unknown name (it says which there are) or an impossible count.
+        InvalidArgument for an unknown name (it says which there are), and for more devices than the
+        machine has (it says how many). Only a fabric that was given no topology repeats the links
+        of its preset for more.
         """
-        if not isinstance(devices, int) or not 1 <= devices <= 64:
+        if not isinstance(name, str):
+            raise invalid(f"a preset is named by a text, not {name!r}")
+        size = int(_weft.topology_preset_size(name))
+        if devices is None:
+            return cls(_weft.topology_preset(name, size))
+        count = whole_number(devices)
+        if count is None or not 1 <= count <= 64:
             raise invalid(f"devices must be a whole number from 1 to 64, not {devices!r}")
-        return cls(_weft.topology_preset(name, devices))
+        if count > size:
+            raise invalid(f'the preset "{name}" has {size} devices, and {count} were asked for')
+        return cls(_weft.topology_preset(name, count))
 
     @property
     def name(self) -> str:
@@ -91,6 +102,22 @@ def probe(measure: bool = False) -> Topology:
     if measure:
         raise invalid("measure=True is not there yet; probe() gives what the driver says")
     return Topology(_weft.topology_probe())
+
+
+def default_preset() -> str:
+    """The machine that simulated devices stand for where nobody chose one: WEFT_SIM_TOPOLOGY.
+
+    Raises ConfigError, which names the variable, if there is no such preset.
+
+    >>> default_preset() in presets()
+    True
+    """
+    name = str(setting("WEFT_SIM_TOPOLOGY"))
+    if name not in presets():
+        known = ", ".join(presets())
+        message = f"WEFT_SIM_TOPOLOGY is '{name}', but must be the name of a preset: {known}"
+        raise named(_weft.ConfigError(message), "config")
+    return name
 
 
 def presets() -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft import _weft
+from weft._config import setting
 from weft._errors import invalid
 
 if TYPE_CHECKING:
@@ -98,12 +99,14 @@ def _metadata(name: str, pid: int, tid: int, args: dict[str, Any]) -> dict[str, 
 def record(fabric: Fabric, path: str | os.PathLike[str], detail: str) -> Iterator[None]:
     """Write what `fabric` does inside the `with` to `path`, also when the body raises.
 
-    InvalidArgument for a `detail` other than "ops"; OSError, before the body runs, where the file
-    cannot be written.
+    InvalidArgument for a `detail` other than "ops", and where WEFT_EVENTS is off; OSError, before
+    the body runs, where the file cannot be written.
     """
     if detail != "ops":
         known = '"chunks" is not there yet' if detail == "chunks" else f"not {detail!r}"
         raise invalid(f'detail must be "ops"; {known}')
+    if not setting("WEFT_EVENTS"):
+        raise invalid("a trace is made of events, and WEFT_EVENTS has switched them off")
     target = Path(path)
     target.write_text("", encoding="utf-8")
     start_ns = time.monotonic_ns()

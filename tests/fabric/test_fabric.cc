@@ -176,6 +176,38 @@ TEST_CASE("close and faults wake a rank that waits for the others") {
   }
 }
 
+TEST_CASE("a meeting that not every rank came to is one event and one failure") {
+  const auto fabric = Fabric::open(options(3));
+  std::array<ErrorCode, 2> codes{};
+  std::vector<std::thread> threads;
+  for (int r = 0; r < 2; ++r) {
+    threads.emplace_back([&, r] {
+      codes[static_cast<std::size_t>(r)] = code_of([&] {
+        fabric->meet({Rank(r), "test", &codes, Deadline::after_ns(100'000'000)}, kNoLaunch, kNever);
+      });
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  // The second to come may come when the first has given up, and is then refused.
+  const auto ended = [&](ErrorCode code) { return std::count(codes.begin(), codes.end(), code); };
+  CHECK(ended(ErrorCode::collective_timeout) >= 1);
+  CHECK(ended(ErrorCode::collective_timeout) + ended(ErrorCode::fabric_poisoned) == 2);
+  const EventRing::Snapshot snapshot = fabric->events().snapshot();
+  REQUIRE(snapshot.events.size() == 1);
+  const EventRecord& event = snapshot.events.front();
+  CHECK(event.kind == EventKind::fault);
+  CHECK(event.status == EventStatus::failed);
+  CHECK(event.op_id == EventRecord::kNoOperation);
+  CHECK((event.rank == 0 || event.rank == 1));
+  CHECK(event.device == event.rank);
+  CHECK((event.culprit == 2 || ended(ErrorCode::fabric_poisoned) == 1));
+  CHECK(event.t_end_ns - event.t_start_ns >= 90'000'000);
+  CHECK(fabric->stats().snapshot().failed == 1);
+  fabric->recover();
+  CHECK(fabric->launch([](Operation&) {})->wait_until(Deadline::after_ns(5'000'000'000)));
+  CHECK(fabric->stats().snapshot().failed == 1);
+}
+
 TEST_CASE("an interrupted rank ends the meeting for all") {
   const auto fabric = Fabric::open(options(2));
   std::atomic<bool> interrupted{false};
@@ -237,6 +269,27 @@ TEST_SUITE("stress") {
     fabric->watch(fabric->launch([](Operation&) {}));
     fabric->close();
     fabric->watch(nullptr);  // too late: ignored
+  }
+
+  TEST_CASE("meetings that end by a timeout count as often as they end, whoever notices") {
+    const auto fabric = Fabric::open(options(4));
+    constexpr std::uint64_t kRounds = 10;
+    for (std::uint64_t round = 1; round <= kRounds; ++round) {
+      std::vector<std::thread> threads;
+      for (int r = 0; r < 3; ++r) {
+        threads.emplace_back([&, r] {
+          const ErrorCode code = code_of([&] {
+            fabric->meet({Rank(r), "test", &r, Deadline::after_ns(2'000'000)}, kNoLaunch, kNever);
+          });
+          const bool late = code == ErrorCode::fabric_poisoned;
+          CHECK((late || code == ErrorCode::collective_timeout));
+        });
+      }
+      for (auto& thread : threads) thread.join();
+      CHECK(fabric->stats().snapshot().failed == round);
+      CHECK(fabric->events().snapshot().next_seq == round);
+      fabric->recover();
+    }
   }
 
   TEST_CASE("ranks meet, again and again, and all get one operation") {

@@ -37,6 +37,7 @@ def macros(files: Files) -> set[str]:
     for text in select(files, ".cmake", "CMakeLists.txt").values():
         for call in re.findall(r"target_compile_definitions\([^)]*\)", text):
             names |= set(re.findall(r"\b([A-Z]\w*_\w+)(?:=|\s|\))", call)) - {"PRIVATE"}
+        names |= set(re.findall(r"(?<!\w)-D(WEFT_\w+)", text))
     return {name for name in names if not name.startswith("DOCTEST_")}
 
 

@@ -73,10 +73,78 @@ def test_topo_of_an_unknown_machine_is_usage():
     assert result.stdout == ""
 
 
-def test_a_file_that_cannot_be_written_is_usage(tmp_path):
+def test_topo_draws_a_preset_as_large_as_it_is():
+    result = run("topo", "--preset", "pcie-4")
+    assert sum(line.startswith("sim:") for line in result.stdout.splitlines()) == 4
+    too_many = run("topo", "--preset", "pcie-4", "--devices", "5")
+    assert too_many.exit_code == 2
+    assert '"pcie-4" has 4 devices' in too_many.stderr
+    assert too_many.stdout == ""
+
+
+def weft_process(*args, stdout=subprocess.PIPE, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "weft", *args],
+        stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["WEFT_TIMEOUT", "WEFT_EVENTS", "WEFT_SIM_SEED"])
+def test_topo_does_not_mind_a_variable_that_it_does_not_read(name):
+    done = weft_process("topo", "--preset", "pcie-4", **{name: "garbage"})
+    assert done.returncode == 0
+    assert "sim:3" in done.stdout
+
+
+@pytest.mark.skipif(weft.cuda.is_available(), reason="there is a GPU here")
+def test_topo_says_that_the_default_machine_is_unknown_and_nothing_else():
+    done = weft_process("topo", WEFT_SIM_TOPOLOGY="toaster")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "WEFT_SIM_TOPOLOGY is 'toaster'" in done.stderr
+    assert "hgx-h200" in done.stderr
+    assert "this is the simulated machine" not in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_one_line_on_stderr(tmp_path):
     result = run("version", "--json", str(tmp_path / "no" / "such" / "folder"))
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "cannot write" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("topo", "--preset", "pcie-4"), ("topo", "--preset", "pcie-4", "--json"), ("version",),
+     ("config",), ("--help",), ("topo", "--help")],
+)  # fmt: skip
+def test_a_full_disk_under_stdout_is_one_line_on_stderr(command):
+    with open("/dev/full", "w") as full:
+        done = weft_process(*command, stdout=full)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == "weft: cannot write the output: No space left on device"
+
+
+def test_a_demo_whose_folder_cannot_be_made_is_one_line_on_stderr(tmp_path):
+    for package in ("sklearn", "matplotlib"):
+        pytest.importorskip(package, reason=f"{package}, which the demo needs, is not installed")
+    (tmp_path / "file").write_text("")
+    done = weft_process("demo", "--devices", "sim:2", "--output", str(tmp_path / "file" / "x"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"weft: {tmp_path}/file")
+
+
+def test_a_closed_stdout_is_no_error():
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m weft topo --preset pcie-4 >&-', sys.executable],
+        stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
 
 
 def missing_device():
@@ -106,6 +174,13 @@ def test_a_named_device_that_is_missing_has_its_own_code():
     assert result.exit_code == 4
     assert "cuda:99" in result.stderr
     assert result.stdout == ""
+
+
+def test_a_refused_rank_is_no_missing_device():
+    with weft.Fabric("sim:2") as fabric, pytest.raises(weft.InvalidArgument) as caught:
+        fabric.rank(1).all_reduce([1])
+    assert caught.value.device == "sim:1"
+    assert exit_code(caught.value) == app_module.ExitCode.USAGE
 
 
 def test_the_modules_of_other_commands_are_not_loaded():
@@ -139,9 +214,10 @@ def test_a_progress_bar_on_a_terminal_leaves_stdout_alone():
     assert b"busbw" in table
 
 
-def test_a_reader_that_goes_away_is_no_error():
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_reader_that_goes_away_is_no_error(form):
     with subprocess.Popen(
-        [sys.executable, "-m", "weft", "topo", "--preset", "dgx-h100", "--json"],
+        [sys.executable, "-m", "weft", "topo", "--preset", "dgx-h100", *form],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

@@ -61,11 +61,35 @@ def test_a_value_from_the_environment_is_shown(monkeypatch):
 
 @pytest.mark.parametrize("garbage", ["soon", "-1", "nan"])
 def test_garbage_is_an_error_that_names_the_variable(monkeypatch, garbage):
-    done = in_new_process({"WEFT_TIMEOUT": garbage}, monkeypatch, "-m", "weft", "config")
+    code = "import weft; weft.Fabric('sim:2')"
+    done = in_new_process({"WEFT_TIMEOUT": garbage}, monkeypatch, "-c", code)
+    assert done.returncode == 1
+    assert f"ConfigError: WEFT_TIMEOUT is '{garbage}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "garbage"),
+    [
+        ("WEFT_TIMEOUT", "soon"),
+        ("WEFT_EVENTS", "perhaps"),
+        ("WEFT_SIM_SEED", "-3"),  # internal, and shown all the same
+        ("WEFT_SIM_TOPOLOGY", "toaster"),
+        ("WEFT_DEVICES", "gpu:7"),
+    ],
+)
+def test_config_shows_the_table_and_then_names_the_unusable_variable(monkeypatch, name, garbage):
+    done = in_new_process({name: garbage}, monkeypatch, "-m", "weft", "config")
     assert done.returncode == 2
-    assert "WEFT_TIMEOUT" in done.stderr
-    assert garbage in done.stderr
-    assert done.stdout == ""
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("WEFT_TIMEOUT ") for line in lines)
+    assert [line.split()[0] for line in lines if " unusable " in line] == [name]
+    assert done.stderr.splitlines()[0].startswith(f"weft: ConfigError: {name} is '{garbage}'")
+    assert len(done.stderr.splitlines()) == 1
+
+    rows = in_new_process({name: garbage}, monkeypatch, "-m", "weft", "config", "--json")
+    assert rows.returncode == 2
+    bad = [row for row in json.loads(rows.stdout) if row["problem"]]
+    assert [(row["name"], row["value"]) for row in bad] == [(name, None)]
 
 
 def test_an_unknown_variable_warns_once(monkeypatch):

@@ -1,8 +1,11 @@
 """Events: columns, exact accounting, JSON lines, traces that a viewer can nest."""
 
 import json
+import os
 import pathlib
 import re
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -196,3 +199,41 @@ def test_a_whole_snapshot_as_a_trace(fabric, tmp_path):
     path = tmp_path / "all.json"
     fabric.events().to_perfetto(path)
     assert len(spans(json.loads(path.read_text()))) >= 3
+
+
+def test_a_meeting_that_not_every_rank_came_to_is_an_event_and_a_failure(fabric):
+    with pytest.raises(weft.CollectiveTimeout) as caught:
+        fabric.rank(1).all_reduce(np.ones(4), timeout=0.1)
+    assert caught.value.culprits == (0, 2)
+    (event,) = fabric.events().rows()
+    assert event["kind"] == "fault"
+    assert event["status"] == "failed"
+    assert (event["rank"], event["device"], event["culprit"]) == (1, 1, 0)
+    assert event["op_id"] == 2**64 - 1
+    assert event["clock"] == "host"
+    assert 0.09e9 < event["t_end_ns"] - event["t_start_ns"] < 60e9
+    assert fabric.stats()["failed"] == 1
+    assert fabric.stats()["operations"] == 0
+    document = trace_document(fabric.events(), start_ns=event["t_start_ns"])
+    assert [e["cat"] for e in document["traceEvents"] if e["ph"] == "X"] == ["fault"]
+    fabric.recover()
+    reduce_once(fabric)
+    assert fabric.stats()["failed"] == 1
+
+
+def test_tracing_without_events_is_refused_and_leaves_no_file(tmp_path):
+    code = (
+        "import sys, numpy as np, weft\n"
+        "with weft.Fabric('sim:2') as fab, fab.trace(sys.argv[1]):\n"
+        "    print('the body ran')"
+    )
+    path = tmp_path / "trace.json"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], env=os.environ | {"WEFT_EVENTS": "0"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "InvalidArgument" in done.stderr
+    assert "WEFT_EVENTS" in done.stderr
+    assert not path.exists()

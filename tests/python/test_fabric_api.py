@@ -55,7 +55,45 @@ def test_the_machine_of_simulated_devices_can_be_chosen():
         weft.Fabric("sim:2", topology=3)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), "soon", [1]])
+def test_a_preset_is_not_asked_for_more_devices_than_it_has():
+    preset = weft.topology.Topology.preset
+    weft.Fabric("sim:4", topology="pcie-4").close()
+    for name, size in (("pair-nvlink", 2), ("pcie-4", 4), ("dgx-h100", 8)):
+        assert preset(name).size == preset(name, np.int64(size)).size == size
+        for call in (
+            lambda name=name, size=size: preset(name, size + 1),
+            lambda name=name, size=size: weft.Fabric(f"sim:{size + 1}", topology=name),
+        ):
+            with pytest.raises(weft.InvalidArgument, match=f'"{name}" has {size} devices'):
+                call()
+
+
+def test_simulated_devices_beyond_the_default_machine_repeat_its_links():
+    with weft.Fabric("sim:9") as fab:
+        assert fab.topology.size == 9
+
+
+def test_an_unknown_default_machine_names_the_variable(monkeypatch):
+    monkeypatch.setattr(weft.topology, "setting", {"WEFT_SIM_TOPOLOGY": "toaster"}.__getitem__)
+    with pytest.raises(weft.ConfigError, match="WEFT_SIM_TOPOLOGY is 'toaster'") as caught:
+        weft.Fabric("sim:2")
+    assert caught.value.code == "config"
+
+
+def test_a_single_device_is_a_list_of_one():
+    with weft.Fabric(weft.Device("sim:2")) as fab:
+        assert fab.devices == ["sim:2"]
+
+
+def test_a_kind_in_a_list_is_its_first_device():
+    with weft.Fabric(["sim"]) as fab:
+        assert fab.devices == ["sim:0"] == [str(weft.Device("sim"))]
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    [0, -1, float("inf"), float("nan"), "soon", [1], True, False, "3", b"3", np.bool_(True)],
+)
 def test_a_timeout_is_finite_and_above_zero(fabric, timeout):
     with pytest.raises(weft.InvalidArgument, match="timeout"):
         weft.Fabric("sim:2", timeout=timeout)
@@ -70,6 +108,16 @@ def test_a_timeout_is_finite_and_above_zero(fabric, timeout):
         with pytest.raises(weft.InvalidArgument, match="timeout"):
             call()
     assert data[0].tolist() == [1.0] * 5
+    work = fabric.all_reduce(ones(fabric), async_op=True)
+    with pytest.raises(weft.InvalidArgument, match="timeout"):
+        work.wait(timeout)
+    work.wait()
+
+
+@pytest.mark.parametrize("timeout", [20, 20.0, np.float32(20), np.int64(20)])
+def test_a_timeout_is_any_number(fabric, timeout):
+    fabric.all_reduce(ones(fabric), timeout=timeout)
+    fabric.barrier(timeout)
 
 
 # Results
@@ -145,6 +193,31 @@ def test_a_refused_call_names_the_error(fabric, error, call):
     fabric.all_reduce(ones(fabric))  # and nothing is broken
 
 
+@pytest.mark.parametrize("streams", [[], [0], [0] * 5])
+def test_streams_are_one_a_rank_also_on_a_simulated_fabric(fabric, streams):
+    data = ones(fabric)
+    with pytest.raises(weft.WorldSizeError, match=f"{len(streams)} streams"):
+        fabric.all_reduce(data, streams=streams)
+    with pytest.raises(weft.InvalidArgument, match="CUDA"):
+        fabric.all_reduce(data, streams=[0] * 4)
+    assert data[0].tolist() == [1.0] * 5
+
+
+def test_an_error_that_concerns_one_rank_names_its_device(fabric):
+    data = ones(fabric)
+    calls = [
+        (2, lambda: fabric.all_reduce([*data[:2], [data[2]], data[3]])),
+        (1, lambda: fabric.all_reduce(data, out=[data[0], (), *data[2:]])),
+        (3, lambda: fabric.all_reduce(data, streams=[0, 0, 0, "x"])),
+        (1, lambda: fabric.rank(1).all_reduce([data[1]])),
+        (0, lambda: fabric.rank(0).all_reduce(data[0], stream="x")),
+    ]
+    for rank, call in calls:
+        with pytest.raises(weft.InvalidArgument) as caught:
+            call()
+        assert (caught.value.rank, caught.value.device) == (rank, f"sim:{rank}")
+
+
 def test_a_read_only_output_is_refused(fabric):
     data = ones(fabric)
     data[2].flags.writeable = False
@@ -188,6 +261,20 @@ def test_tensors_under_way_outlive_their_names(fabric):
 
 
 # One rank at a time
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8])
+def test_a_rank_is_any_whole_number(fabric, kind):
+    view = fabric.rank(kind(1))
+    assert view.index == 1
+    assert type(view.index) is int
+    assert view.device == "sim:1"
+
+
+@pytest.mark.parametrize("index", [True, np.bool_(True), 1.0, "1", None, -1, 4, np.int64(4)])
+def test_what_is_no_rank_is_refused(fabric, index):
+    with pytest.raises(weft.InvalidArgument, match="from 0 to 3"):
+        fabric.rank(index)
 
 
 def on_threads(fabric, call):

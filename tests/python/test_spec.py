@@ -46,6 +46,12 @@ def test_a_list_is_one_device_a_rank(machine):
     assert _spec.resolve(("sim:1",)) == ["sim:1"]
 
 
+def test_a_device_is_a_list_of_one(machine):
+    assert _spec.resolve(weft.Device("sim:2")) == ["sim:2"]
+    with pytest.raises(weft.InvalidArgument, match="not a device of a fabric"):
+        _spec.resolve(weft.Device("cpu"))
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -144,6 +144,13 @@ TEST_CASE("presets have the wiring of their machines") {
   CHECK(preset("pcie-4", 4).matrix()[1] == std::vector<std::string>{"PIX", "X", "SYS", "SYS"});
 }
 
+TEST_CASE("a preset knows how many devices its machine has") {
+  CHECK(preset_size("hgx-h200") == 8);
+  CHECK(preset_size("pcie-4") == 4);
+  CHECK(preset_size("pair-nvlink") == 2);
+  CHECK(error_of([] { (void)preset_size("dgx-9000"); }).code() == ErrorCode::invalid_argument);
+}
+
 TEST_CASE("a preset beyond its machine says so, within it does not") {
   const auto says_so = [](const Topology& topology) {
     return std::any_of(topology.notes.begin(), topology.notes.end(),

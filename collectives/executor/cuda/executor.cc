@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 
 #include "collectives/executor/cuda/ring.h"
+#include "core/base/mutex.h"
 #include "core/device/cuda/cuda_api.h"
 
 namespace weft::collectives {
@@ -64,11 +64,12 @@ DeviceFacts ask_device(int device) {
 
 // The facts of a device; the first call loads the kernels there.
 DeviceFacts device_facts(DeviceId id) {
-  static std::mutex mutex;
-  static std::array<std::optional<DeviceFacts>, kMaxDevices> known;
+  static Mutex& mutex = *new Mutex();
+  static auto& known WEFT_THREAD_SAFETY(guarded_by(mutex)) =
+      *new std::array<std::optional<DeviceFacts>, kMaxDevices>{};
   const int device = id.ordinal.value();
   if (device >= kMaxDevices) fail(ErrorCode::invalid_argument, id.str(), " is beyond cuda:63");
-  const std::scoped_lock lock(mutex);
+  const MutexLock lock(mutex);
   auto& facts = known[static_cast<std::size_t>(device)];
   if (!facts) facts = ask_device(device);
   return *facts;
@@ -117,8 +118,15 @@ void launch(const WorkContext& context, const void* work_params) {
 
 }  // namespace
 
-schedule::TilingLimits cuda_ring_limits(const fabric::Fabric& fabric, DType,
-                                        std::int32_t max_blocks) {
+std::string cuda_refusal(const fabric::Fabric&, const Request& request, const CallOptions&,
+                         Algorithm algorithm) {
+  const bool ring = algorithm == Algorithm::ring;
+  if (ring && request.call.collective == Collective::all_reduce) return "";
+  return "it has no CUDA kernel yet";
+}
+
+schedule::TilingLimits cuda_limits(const fabric::Fabric& fabric, const Plan&,
+                                   std::int32_t max_blocks) {
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   schedule::TilingLimits limits;
   limits.piece_bytes = cuda::kRingPieceBytes;
@@ -145,11 +153,11 @@ schedule::TilingLimits cuda_ring_limits(const fabric::Fabric& fabric, DType,
   return limits;
 }
 
-void cuda_ring_preload(const fabric::Fabric& fabric) {
+void cuda_preload(const fabric::Fabric& fabric) {
   for_each_rank(fabric, [](Rank, DeviceId device) { device_facts(device); });
 }
 
-Work cuda_ring_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
+Work cuda_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
   const int world = plan.world.value();
   const Rank next((rank.value() + 1) % world);
   const Rank previous((rank.value() + world - 1) % world);

@@ -11,7 +11,9 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "collectives/executor/sim/reduce.h"
 #include "core/base/error.h"
@@ -30,6 +32,8 @@ using schedule::Target;
 
 constexpr std::int64_t kPieceBytes = 128 * 1024;  // two operands and a result fit in a core's L2
 constexpr std::int32_t kPieces = 4;
+constexpr std::int64_t kScratch = 4 << 20;
+constexpr std::int64_t kStripBytes = 32 * 1024;  // of a piece, reduced or copied at a time
 
 struct Params {
   const fabric::Fabric* fabric;
@@ -59,7 +63,7 @@ class RankRun {
 
   void run() {
     if (waiter_.left()) return;
-    const auto& program = plan_.schedule->programs[static_cast<std::size_t>(rank_.value())];
+    const schedule::Program& program = plan_.program(rank_);
     for (std::int32_t round = 0; round < plan_.tiling.rounds; ++round) {
       for (std::size_t i = 0; i < program.size(); ++i) {
         const Step step(static_cast<std::int32_t>(i));
@@ -108,26 +112,39 @@ class RankRun {
   }
 
   bool run_piece(const schedule::Step& s, Step step, std::int32_t round, std::int32_t index) {
-    const Range range = plan_.tiling.piece(s.chunk.value(), 0, round, index);
-    if (s.from != schedule::kNobody && !receive(s.from, step)) return false;
+    const Range chunk = source_range(plan_, rank_, s);
+    const Range part = plan_.tiling.part(chunk.size(), 0, round, index);
+    if (!receive(s, step)) return false;
     std::byte* push_to = nullptr;
     if (s.target == Target::slot) {
       if (!take_slot(s.to, step)) return false;
-      push_to = slot(s.to, lane(s.to).slots_pushed++);
+      push_to = slot(s.to, rank_, lane(s.to).slots_pushed++);
     } else if (s.target == Target::output) {
-      push_to = at(plan_.outputs[static_cast<std::size_t>(s.to.value())], range);
+      push_to = output_at(s.to, s.out_chunk(), part);
     }
-    if (fabric::active_mutant() == Mutant::flag_before_data && push_to) signal(s.to);
-    move(s, range, push_to);
-    if (s.source == Source::input_plus_slot) free_slot(s.from);
-    if (fabric::active_mutant() != Mutant::flag_before_data && push_to) signal(s.to);
+    const bool pushes = s.target != Target::none;
+    if (fabric::active_mutant() == Mutant::flag_before_data && pushes) signal(s.to);
+    move(s, chunk, part, push_to);
+    free_slots(s);
+    if (fabric::active_mutant() != Mutant::flag_before_data && pushes) signal(s.to);
     return true;
   }
 
-  bool receive(Rank from, Step step) {
-    Lane& l = lane(from);
-    return waiter_.wait(l.mine->data,
-                        {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
+  // Calls visit(peer) for every rank that the step waits for, until it says no.
+  template <class Visit>
+  bool for_each_peer(const schedule::Step& s, const Visit& visit) {
+    bool go_on = true;
+    for_each_source(plan_.schedule->schedule, rank_.value(), s,
+                    [&](int peer) { go_on = go_on && visit(Rank(peer)); });
+    return go_on;
+  }
+
+  bool receive(const schedule::Step& s, Step step) {
+    return for_each_peer(s, [&](Rank from) {
+      Lane& l = lane(from);
+      return waiter_.wait(l.mine->data,
+                          {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
+    });
   }
 
   // Waits until the slot that the next push uses is free.
@@ -139,9 +156,13 @@ class RankRun {
                                          l.slots_pushed - slots + 1});
   }
 
-  void free_slot(Rank from) {
-    Lane& l = lane(from);
-    fabric::publish(l.theirs->credit, Epoch(l.base.slots_read) + ++l.slots_read);
+  void free_slots(const schedule::Step& s) {
+    if (!s.reads_slot() && !s.reads_slots()) return;
+    for_each_peer(s, [&](Rank from) {
+      Lane& l = lane(from);
+      fabric::publish(l.theirs->credit, Epoch(l.base.slots_read) + ++l.slots_read);
+      return true;
+    });
   }
 
   void signal(Rank to) {
@@ -149,24 +170,56 @@ class RankRun {
     fabric::publish(l.theirs->data, Epoch(l.base.sent) + ++l.sent);
   }
 
-  // Reduces or copies one piece to own output (keep) and to push_to (if any).
-  void move(const schedule::Step& s, const Range& range, std::byte* push_to) {
-    if (range.size() == 0) return;
+  // Where the step's operands of one piece lie, in the order in which they are added up.
+  std::span<const void* const> operands(const schedule::Step& s, const Range& chunk,
+                                        const Range& part) {
     const auto self = static_cast<std::size_t>(rank_.value());
-    const std::byte* input = at(const_cast<void*>(plan_.inputs[self]), range);
-    std::byte* output = at(plan_.outputs[self], range);
-    const std::byte* source = s.source == Source::output ? output : input;
-    const auto bytes = static_cast<std::size_t>(range.size() * item_bytes_);
-    if (s.source == Source::input_plus_slot) {
-      std::byte* result = s.keep ? output : push_to;
-      const int divisor = plan_.op == ReduceOp::avg && s.last_sum ? plan_.world.value() : 0;
-      reduce_piece(plan_.dtype, plan_.op, result, input, slot(rank_, lane(s.from).slots_read),
-                   range.size(), divisor);
-      source = result;
-    } else if (s.keep && output != input) {
-      std::memcpy(output, input, bytes);
+    const void* base = s.reads_output() ? plan_.outputs[self] : plan_.inputs[self];
+    const void* own = at(base, chunk.begin + part.begin);
+    std::size_t count = 0;
+    const auto received = [&](Rank from) { return slot(rank_, from, lane(from).slots_read); };
+    if (s.reads_slots() || s.pulls()) {
+      for_each_member(plan_.schedule->schedule, s, [&](int member) {
+        const Rank rank(member);
+        operands_[count++] = rank == rank_ ? own
+                             : s.pulls()
+                                 ? at(plan_.inputs[static_cast<std::size_t>(member)],
+                                      plan_.in.chunk(member, s.chunk.value()).begin + part.begin)
+                                 : received(rank);
+      });
+      return std::span(operands_).first(count);
     }
-    if (push_to && push_to != source) std::memcpy(push_to, source, bytes);
+    if (s.reads_slot()) operands_[count++] = received(s.from);
+    if (s.source != Source::slot) operands_[count++] = own;
+    return std::span(operands_).first(count);
+  }
+
+  // Reduces or copies one piece to own output (keep) and to push_to (if any).
+  void move(const schedule::Step& s, const Range& chunk, const Range& part, std::byte* push_to) {
+    if (part.size() == 0 || s.source == Source::none) return;
+    std::byte* keep = s.keep ? output_at(rank_, s.out_chunk(), part) : nullptr;
+    if (!keep && !push_to) return;
+    const std::span<const void* const> all = operands(s, chunk, part);
+    const int divisor = plan_.op == ReduceOp::avg && s.last_sum ? plan_.world.value() : 0;
+    const std::int64_t strip = kStripBytes / item_bytes_;
+    for (std::int64_t begin = 0; begin < part.size(); begin += strip) {
+      const std::int64_t size = std::min(strip, part.size() - begin);
+      const std::int64_t offset = begin * item_bytes_;
+      const auto bytes = static_cast<std::size_t>(size * item_bytes_);
+      const std::byte* result = static_cast<const std::byte*>(all.front()) + offset;
+      if (all.size() > 1) {
+        std::byte* to = (keep ? keep : push_to) + offset;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+          strips_[i] = static_cast<const std::byte*>(all[i]) + offset;
+        }
+        reduce_piece(plan_.dtype, plan_.op, to, std::span(strips_).first(all.size()), size,
+                     divisor);
+        result = to;
+      } else if (keep && keep + offset != result) {
+        std::memcpy(keep + offset, result, bytes);
+      }
+      if (push_to && push_to + offset != result) std::memcpy(push_to + offset, result, bytes);
+    }
   }
 
   // All credits are in, so no lane has anything outstanding; then the counts are carried over.
@@ -187,15 +240,23 @@ class RankRun {
     }
   }
 
-  std::byte* at(void* vector, const Range& range) const {
-    return static_cast<std::byte*>(vector) + range.begin * item_bytes_;
+  const std::byte* at(const void* vector, std::int64_t element) const {
+    return static_cast<const std::byte*>(vector) + element * item_bytes_;
+  }
+  std::byte* output_at(Rank rank, schedule::Chunk chunk, const Range& part) const {
+    const std::int64_t begin = plan_.out.chunk(rank.value(), chunk.value()).begin + part.begin;
+    return static_cast<std::byte*>(plan_.outputs[static_cast<std::size_t>(rank.value())]) +
+           begin * item_bytes_;
   }
 
-  // The slot of push number `count` to `owner`. Of every schedule so far a rank gets slot pushes
-  // from one peer only, so that its scratch is one lane's.
-  std::byte* slot(Rank owner, std::uint32_t count) const {
+  // The slot of push number `count` from one rank to the slots' owner.
+  std::byte* slot(Rank owner, Rank from, std::uint32_t count) const {
     const std::int64_t bytes = plan_.tiling.piece_elements * item_bytes_;
-    return fabric_.arena(owner).scratch() + (count % plan_.tiling.slots) * bytes;
+    const auto slots = static_cast<std::uint32_t>(plan_.tiling.slots);
+    const std::int64_t number =
+        static_cast<std::int64_t>(plan_.schedule->lane(owner.value(), from.value())) * slots +
+        count % slots;
+    return fabric_.arena(owner).scratch() + number * bytes;
   }
 
   const Plan& plan_;
@@ -204,23 +265,38 @@ class RankRun {
   std::int64_t item_bytes_;
   fabric::Waiter waiter_;
   std::array<Lane, kMaxRanks> lanes_{};
+  std::array<const void*, kMaxRanks> operands_{};
+  std::array<const void*, kMaxRanks> strips_{};
 };
 
-// The windows this rank will touch: its own vectors, its peers' outputs and arenas.
+// The windows this rank will touch: its own vectors, its peers' vectors and arenas.
 void check_windows(const WorkContext& context, const Params& p) {
-  const Bytes bytes(p.plan->tiling.elements * item_bytes(p.plan->dtype));
+  const Plan& plan = *p.plan;
   const auto check = [&](const void* memory, Bytes size) {
+    if (!memory) return;
     if (const auto problem = context.device->access_problem(memory, size)) {
       fail(ErrorCode::peer_access, *problem);
     }
   };
-  const auto self = static_cast<std::size_t>(p.rank.value());
-  check(p.plan->inputs[self], bytes);
-  check(p.plan->outputs[self], bytes);
-  for (const auto& step : p.plan->schedule->programs[self]) {
+  const auto vector_bytes = [&](const schedule::ChunkMap& map, int rank) {
+    return Bytes(map.chunk(rank, map.chunks - 1).end * item_bytes(plan.dtype));
+  };
+  const auto check_input = [&](int rank) {
+    check(plan.inputs[static_cast<std::size_t>(rank)], vector_bytes(plan.in, rank));
+  };
+  const auto check_output = [&](int rank) {
+    check(plan.outputs[static_cast<std::size_t>(rank)], vector_bytes(plan.out, rank));
+  };
+  check_input(p.rank.value());
+  check_output(p.rank.value());
+  for (const auto& step : plan.program(p.rank)) {
+    if (step.pulls()) {
+      for_each_source(plan.schedule->schedule, p.rank.value(), step, check_input);
+    }
     if (step.to == schedule::kNobody) continue;
-    check(p.plan->outputs[static_cast<std::size_t>(step.to.value())], bytes);
-    check(p.fabric->arena(step.to).base, Bytes(p.fabric->arena(step.to).layout.bytes()));
+    if (step.target == Target::output) check_output(step.to.value());
+    const Arena& arena = p.fabric->arena(step.to);
+    check(arena.base, Bytes(arena.layout.bytes()));
   }
 }
 
@@ -230,9 +306,28 @@ void run_rank(const WorkContext&, const void* params) {
 
 }  // namespace
 
-schedule::TilingLimits sim_limits() { return {kPieceBytes, kPieces, 1}; }
+schedule::TilingLimits sim_limits(const fabric::ArenaLayout& layout,
+                                  const schedule::Prepared& schedule, Algorithm algorithm,
+                                  std::int64_t item_bytes) {
+  const std::int64_t lanes = schedule.slot_lanes;
+  if (lanes == 0) {
+    // Without slots nothing bounds a piece: one hop moves chunks whole, a chain in parts.
+    const std::int64_t whole = std::numeric_limits<std::int64_t>::max();
+    return {algorithm == Algorithm::ring ? kPieceBytes : whole,
+            algorithm == Algorithm::ring ? kPieces : 1, 1};
+  }
+  const std::int32_t pieces = lanes == 1 ? kPieces : 1;
+  const std::int64_t room = layout.scratch_bytes / (2 * pieces * lanes);
+  const std::int64_t piece =
+      std::min(kPieceBytes, room / schedule::Tiling::kAlign * schedule::Tiling::kAlign);
+  if (piece < item_bytes) {
+    fail(ErrorCode::invalid_argument, "the fabric's scratch of ", layout.scratch_bytes,
+         " bytes a rank is too small for ", lanes, " lanes of slots");
+  }
+  return {piece, pieces, 1};
+}
 
-Bytes sim_scratch() { return Bytes(2 * kPieces * kPieceBytes); }
+Bytes sim_scratch() { return Bytes(kScratch); }
 
 Work sim_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
   const Params params{&fabric, &plan, rank};

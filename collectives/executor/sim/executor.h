@@ -9,8 +9,11 @@
 
 namespace weft::collectives {
 
-schedule::TilingLimits sim_limits();
-// Slots of one rank, for the largest tiling that sim_limits() allows.
+// How a schedule's chunks of elements of `item_bytes` may be cut in an arena of this layout.
+schedule::TilingLimits sim_limits(const fabric::ArenaLayout& layout,
+                                  const schedule::Prepared& schedule, Algorithm algorithm,
+                                  std::int64_t item_bytes);
+// For the slots of one rank.
 Bytes sim_scratch();
 // The work of one rank. The plan must live until it has run.
 Work sim_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank);

@@ -81,7 +81,7 @@ void CudaDevice::deallocate(void* memory) noexcept {
 void* CudaDevice::allocate_shared(Bytes bytes) {
   if (bytes.value() == 0) return nullptr;
   const CurrentDevice current(ordinal_);
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   // Initialises the device's context, which the driver's calls need.
   check_cuda(cuda_api().free(nullptr), "cudaFree", ordinal_);
   std::map<void*, CudaSegment> made;
@@ -97,7 +97,7 @@ void* CudaDevice::allocate_shared(Bytes bytes) {
 }
 
 void CudaDevice::deallocate_shared(void* memory) noexcept {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   segments_.erase(memory);
 }
 
@@ -210,7 +210,7 @@ bool CudaDevice::can_access(DeviceId peer) const {
 }
 
 void CudaDevice::grant(int accessor) {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   if (accessors_.contains(accessor)) return;
   for (auto& [address, segment] : segments_) segment.grant(accessor);
   accessors_.insert(accessor);
@@ -225,7 +225,7 @@ void CudaDevice::enable_peer(DeviceId peer) {
   }
   const int ordinal = peer.ordinal.value();
   {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     if (peers_.contains(ordinal)) return;
   }
   const CurrentDevice current(ordinal_);
@@ -236,7 +236,7 @@ void CudaDevice::enable_peer(DeviceId peer) {
     check_cuda(status, "cudaDeviceEnablePeerAccess", ordinal_);
   }
   cuda_peer(peer).grant(ordinal_);
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   peers_.insert(ordinal);
 }
 
@@ -262,7 +262,7 @@ std::optional<std::string> CudaDevice::access_problem(const void* memory, Bytes 
   if (last != owner) return concat("it starts in the memory of ", owner->str(), " and leaves it");
   if (*owner == id()) return std::nullopt;
   {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!peers_.contains(owner->ordinal.value())) {
       return concat("it belongs to ", owner->str(), ", to which ", id().str(), " has no access");
     }

@@ -11,9 +11,9 @@
 #pragma once
 
 #include <map>
-#include <mutex>
 #include <set>
 
+#include "core/base/mutex.h"
 #include "core/device/cuda/cuda_api.h"
 #include "core/device/cuda/cuda_segment.h"
 #include "core/device/device.h"
@@ -59,10 +59,12 @@ class CudaDevice final : public Device {
   std::optional<std::string> peer_problem(const void* memory, int owner) const;
 
   int ordinal_;
-  mutable std::mutex mutex_;               // guards what follows
-  std::map<void*, CudaSegment> segments_;  // by address
-  std::set<int> accessors_;                // devices that may access this one
-  std::set<int> peers_;                    // devices that this one may access
+  mutable Mutex mutex_;
+  // By address.
+  std::map<void*, CudaSegment> segments_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  // Devices that may access this one, and devices that this one may access.
+  std::set<int> accessors_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  std::set<int> peers_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
 };
 
 }  // namespace weft

@@ -15,24 +15,24 @@ const char* name(DeviceCall call) {
 }
 
 void FaultDevice::plan(DeviceCall call, std::int64_t nth, Action action) {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   armed_ = Armed{call, counts_[static_cast<std::size_t>(call)] + nth, action};
 }
 
 void FaultDevice::clear() {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   armed_.reset();
 }
 
 std::int64_t FaultDevice::calls(DeviceCall call) const {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   return counts_[static_cast<std::size_t>(call)];
 }
 
 void FaultDevice::before(DeviceCall call) {
   std::optional<Action> strikes;
   {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     const std::int64_t count = ++counts_[static_cast<std::size_t>(call)];
     if (armed_ && armed_->call == call && armed_->at == count) {
       strikes = armed_->action;

@@ -13,10 +13,10 @@
 
 #include <array>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 
 #include "core/base/error.h"
+#include "core/base/mutex.h"
 #include "core/device/device.h"
 
 namespace weft {
@@ -88,9 +88,9 @@ class FaultDevice final : public Device {
   void before(DeviceCall call);
 
   Device& inner_;
-  mutable std::mutex mutex_;
-  std::array<std::int64_t, kDeviceCalls> counts_{};
-  std::optional<Armed> armed_;
+  mutable Mutex mutex_;
+  std::array<std::int64_t, kDeviceCalls> counts_ WEFT_THREAD_SAFETY(guarded_by(mutex_)){};
+  std::optional<Armed> armed_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
 };
 
 }  // namespace weft

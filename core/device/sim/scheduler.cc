@@ -4,21 +4,21 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 #include <vector>
 
 #include "core/base/config.h"
+#include "core/base/mutex.h"
 
 namespace weft {
 namespace {
 
 struct State {
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::vector<const void*> runnable;  // one mark a work that has begun
-  const void* running = nullptr;
-  std::uint64_t random = 0;
+  Mutex mutex;
+  CondVar changed;
+  // One mark a work that has begun.
+  std::vector<const void*> runnable WEFT_THREAD_SAFETY(guarded_by(mutex));
+  const void* running WEFT_THREAD_SAFETY(guarded_by(mutex)) = nullptr;
+  std::uint64_t random WEFT_THREAD_SAFETY(guarded_by(mutex)) = 0;
 };
 
 State& state() {
@@ -42,13 +42,13 @@ std::uint64_t next_random(std::uint64_t& x) {
   return z ^ (z >> 31);
 }
 
-void draw_next(State& s) {
+void draw_next(State& s) WEFT_THREAD_SAFETY(requires_capability(s.mutex)) {
   s.running = s.runnable.empty() ? nullptr : s.runnable[next_random(s.random) % s.runnable.size()];
   s.changed.notify_all();
 }
 
-void wait_for_turn(State& s, std::unique_lock<std::mutex>& lock) {
-  s.changed.wait(lock, [&] { return s.running == &mark; });
+void wait_for_turn(State& s) WEFT_THREAD_SAFETY(requires_capability(s.mutex)) {
+  while (s.running != &mark) s.changed.wait(s.mutex);
 }
 
 bool seeded() { return seed_word().load(std::memory_order_relaxed) != 0; }
@@ -56,18 +56,19 @@ bool seeded() { return seed_word().load(std::memory_order_relaxed) != 0; }
 }  // namespace
 
 void SimScheduler::seed(std::uint64_t seed) {
-  const std::scoped_lock lock(state().mutex);
-  state().random = seed;
+  State& s = state();
+  const MutexLock lock(s.mutex);
+  s.random = seed;
   seed_word().store(seed, std::memory_order_relaxed);
 }
 
 void SimScheduler::yield_point() {
   if (!seeded()) return;
   State& s = state();
-  std::unique_lock lock(s.mutex);
+  const MutexLock lock(s.mutex);
   if (s.running != &mark) return;
   draw_next(s);
-  wait_for_turn(s, lock);
+  wait_for_turn(s);
 }
 
 void SimScheduler::yield_waiting() {
@@ -81,16 +82,16 @@ void SimScheduler::yield_waiting() {
 SimScheduler::Turn::Turn() : seeded_(seeded()) {
   if (!seeded_) return;
   State& s = state();
-  std::unique_lock lock(s.mutex);
+  const MutexLock lock(s.mutex);
   s.runnable.push_back(&mark);
   if (!s.running) draw_next(s);
-  wait_for_turn(s, lock);
+  wait_for_turn(s);
 }
 
 SimScheduler::Turn::~Turn() {
   if (!seeded_) return;
   State& s = state();
-  const std::scoped_lock lock(s.mutex);
+  const MutexLock lock(s.mutex);
   s.runnable.erase(std::find(s.runnable.begin(), s.runnable.end(), &mark));
   draw_next(s);
 }

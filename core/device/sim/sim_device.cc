@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/mutex.h"
 #include "core/device/host_device.h"
 #include "core/device/sim/scheduler.h"
 #include "core/device/sim/sim_memory.h"
@@ -24,7 +24,7 @@ SimStream& as_stream(Stream stream) { return *static_cast<SimStream*>(stream.han
 class EventPool {
  public:
   SimEvent* take() {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto idle =
         std::find_if(free_.begin(), free_.end(), [](SimEvent* e) { return e->done(); });
     if (idle == free_.end()) return new SimEvent();
@@ -34,13 +34,13 @@ class EventPool {
     return event;
   }
   void give_back(SimEvent* event) {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     free_.push_back(event);
   }
 
  private:
-  std::mutex mutex_;
-  std::vector<SimEvent*> free_;
+  Mutex mutex_;
+  std::vector<SimEvent*> free_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
 };
 
 EventPool& event_pool() {

@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 
 #include "core/base/error.h"
 
@@ -46,7 +45,7 @@ void* SimMemory::allocate(DeviceOrdinal owner, Bytes bytes, bool zeroed) {
                        bytes_in_use(owner), " are in use"),
                 {.device = concat("sim:", owner)});
   }
-  const std::unique_lock lock(mutex_);
+  const WriteLock lock(mutex_);
   ranges_.emplace(reinterpret_cast<std::uintptr_t>(memory), Range{bytes.value(), owner, mapped});
   return memory;
 }
@@ -55,7 +54,7 @@ void SimMemory::deallocate(void* memory) noexcept {
   if (!memory) return;
   Range range;
   {
-    const std::unique_lock lock(mutex_);
+    const WriteLock lock(mutex_);
     const auto found = ranges_.find(reinterpret_cast<std::uintptr_t>(memory));
     if (found == ranges_.end()) return;
     range = found->second;
@@ -70,7 +69,7 @@ void SimMemory::deallocate(void* memory) noexcept {
 
 std::optional<SimMemory::RangeInfo> SimMemory::find(const void* memory) const {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
-  const std::shared_lock lock(mutex_);
+  const ReadLock lock(mutex_);
   auto after = ranges_.upper_bound(address);
   if (after == ranges_.begin()) return std::nullopt;
   const auto& [base, range] = *std::prev(after);
@@ -80,7 +79,7 @@ std::optional<SimMemory::RangeInfo> SimMemory::find(const void* memory) const {
 }
 
 std::int64_t SimMemory::bytes_in_use(DeviceOrdinal owner) const {
-  const std::shared_lock lock(mutex_);
+  const ReadLock lock(mutex_);
   std::int64_t total = 0;
   for (const auto& [base, range] : ranges_) {
     if (range.owner == owner) total += range.bytes;

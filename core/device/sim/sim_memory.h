@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <shared_mutex>
 
+#include "core/base/mutex.h"
 #include "core/base/types.h"
 
 namespace weft {
@@ -40,8 +40,8 @@ class SimMemory {
     DeviceOrdinal owner{};
     bool mapped = false;  // by mmap, else by aligned_alloc
   };
-  mutable std::shared_mutex mutex_;
-  std::map<std::uintptr_t, Range> ranges_;
+  mutable SharedMutex mutex_;
+  std::map<std::uintptr_t, Range> ranges_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
 };
 
 }  // namespace weft

@@ -5,43 +5,38 @@
 namespace weft {
 
 std::uint64_t SimEvent::next_record() {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   return ++asked_;
 }
 
 void SimEvent::happened(std::uint64_t number) {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   if (number > happened_) happened_ = number;
   changed_.notify_all();
 }
 
 bool SimEvent::done() const {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   return happened_ >= asked_;
 }
 
 bool SimEvent::wait_latest(Deadline deadline) {
-  std::unique_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::uint64_t number = asked_;
   while (happened_ < number) {
-    if (deadline.at_ns() == INT64_MAX) {
-      changed_.wait(lock);
-      continue;
-    }
-    const std::int64_t left = deadline.left_ns();
-    if (left <= 0) return false;
-    changed_.wait_for(lock, std::chrono::nanoseconds(left));
+    if (deadline.passed()) return false;
+    changed_.wait_until(mutex_, deadline);
   }
   return true;
 }
 
 bool SimEvent::reached(std::uint64_t number) const {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   return happened_ >= number;
 }
 
 std::uint64_t SimEvent::latest() const {
-  const std::scoped_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   return asked_;
 }
 
@@ -49,7 +44,7 @@ SimStream::SimStream(Device& device) : device_(device), ring_(16), thread_([this
 
 SimStream::~SimStream() {
   {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     closing_ = true;
   }
   changed_.notify_one();
@@ -58,7 +53,7 @@ SimStream::~SimStream() {
 
 void SimStream::push(const Work& work) {
   {
-    const std::scoped_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     if (count_ == ring_.size()) {
       std::vector<Work> larger(2 * ring_.size());
       for (std::size_t i = 0; i < count_; ++i) larger[i] = ring_[(head_ + i) % ring_.size()];
@@ -75,8 +70,8 @@ void SimStream::run() {
   while (true) {
     Work work;
     {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return count_ > 0 || closing_; });
+      const MutexLock lock(mutex_);
+      while (count_ == 0 && !closing_) changed_.wait(mutex_);
       if (count_ == 0) return;
       work = ring_[head_];
       head_ = (head_ + 1) % ring_.size();

@@ -10,13 +10,12 @@
 // steady state pushing allocates nothing.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "core/base/clock.h"
+#include "core/base/mutex.h"
 #include "core/device/device.h"
 
 namespace weft {
@@ -31,10 +30,10 @@ class SimEvent {
   std::uint64_t latest() const;
 
  private:
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::uint64_t asked_ = 0;
-  std::uint64_t happened_ = 0;
+  mutable Mutex mutex_;
+  CondVar changed_;
+  std::uint64_t asked_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
+  std::uint64_t happened_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
 };
 
 class SimStream {
@@ -50,12 +49,12 @@ class SimStream {
   void run();
 
   Device& device_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<Work> ring_;
-  std::size_t head_ = 0;
-  std::size_t count_ = 0;
-  bool closing_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<Work> ring_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  std::size_t head_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
+  std::size_t count_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
+  bool closing_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
   std::thread thread_;
 };
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -31,7 +32,8 @@ def exit_code(error: _weft.Error) -> int:
     """The exit code that says what `error` says."""
     if isinstance(error, _weft.CollectiveTimeout):
         return ExitCode.TIMEOUT
-    if isinstance(error, _weft.InvalidArgument) and error.device is not None:
+    asked_for = error.device is not None and error.rank is None
+    if isinstance(error, _weft.InvalidArgument) and asked_for:
         return ExitCode.MISSING_DEVICE
     if isinstance(error, (ValueError, TypeError)):
         return ExitCode.USAGE
@@ -59,8 +61,33 @@ class _LazyGroup(click.Group):
             ctx.exit(exit_code(error))
         except BrokenPipeError:
             # The reader went away, as in `weft topo | head`; nothing is wrong.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             ctx.exit(ExitCode.OK)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # here, and not where the interpreter ends
+        except BrokenPipeError:
+            _drop_output()
+            sys.exit(ExitCode.OK)
+        except OSError as error:
+            _drop_output()
+            where = "cannot write the output" if error.filename is None else error.filename
+            with suppress(OSError):  # stderr may be what is full
+                click.echo(f"weft: {where}: {error.strerror or error}", err=True)
+            sys.exit(ExitCode.WRONG)
+
+
+def _drop_output() -> None:
+    """Let nothing be left to write to a stdout that takes no more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, AttributeError):  # a stdout that is no file, or none
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -31,14 +31,14 @@ def file_option(flag: str, what: str) -> Callable[[Any], Any]:
 
 
 def write_data(target: str, text: str) -> None:
-    """Write `text` to stdout or to the file `target`. A usage error where the file cannot be."""
+    """Write `text` to stdout or to the file `target`. Exit code 1 where the file cannot be."""
     if target == STDOUT:
         click.echo(text, nl=not text.endswith("\n"))
         return
     try:
         Path(target).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
     except OSError as error:
-        raise click.UsageError(f"cannot write {target}: {error.strerror}") from error
+        raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
     note(f"wrote {target}")
 
 
@@ -51,4 +51,10 @@ def stdout_console() -> Console:
     """A console on stdout; as wide as its content where stdout is no terminal."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # what to do is decided once, in app.py
+
+    if sys.stdout is None:  # closed by the caller, who wants no data
+        return Plain(quiet=True)
+    return Plain() if sys.stdout.isatty() else Plain(width=160)

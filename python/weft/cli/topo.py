@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from weft.cli.output import file_option, note, stdout_console, write_data
-from weft.topology import Topology, presets, probe
+from weft.topology import Topology, default_preset, presets, probe
 
 __all__ = ["command"]
 
@@ -22,22 +22,20 @@ SYS  between NUMA nodes"""
 @click.command("topo")
 @file_option("--json", "the topology as JSON (schema weft.topology/1)")
 @click.option("--preset", metavar="NAME", help="Draw this known machine instead.")
-@click.option("--devices", type=click.IntRange(1, 64), help="How many devices of the preset [8].")
+@click.option("--devices", type=click.IntRange(1, 64), help="How many devices of the preset [all].")
 def command(json_file: str | None, preset: str | None, devices: int | None) -> None:
     """Draw the machine: devices and links.
 
     Without a GPU it says what is missing and draws the default simulated machine.
     """
-    machine = Topology.preset(preset, devices or 8) if preset else probe()
+    machine = Topology.preset(preset, devices) if preset else probe()
     for line in machine.notes:
         note(f"weft: {line}")
     if machine.size == 0:
-        from weft._config import setting
-
-        name = str(setting("WEFT_SIM_TOPOLOGY"))
+        name = default_preset()
+        machine = Topology.preset(name, devices)
         note(f"weft: no CUDA device here; this is the simulated machine {name}")
         note(f"weft: others with --preset: {', '.join(presets())}")
-        machine = Topology.preset(name, devices or 8)
     elif devices and not preset:
         raise click.UsageError("--devices goes with --preset")
     if json_file is not None:

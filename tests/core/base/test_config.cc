@@ -31,6 +31,19 @@ std::string warning(const std::string& name) {
 
 }  // namespace
 
+TEST_CASE("examining tells every unusable value and leaves the defaults in force") {
+  const ParsedConfig all = examine_config(
+      {{"WEFT_TIMEOUT", "soon"}, {"WEFT_DEVICES", "sim:2"}, {"WEFT_EVENTS", "perhaps"}});
+  REQUIRE(all.problems.size() == 2);
+  CHECK(all.problems[0].name == "WEFT_TIMEOUT");
+  CHECK(all.problems[0].message == refusal("WEFT_TIMEOUT", "soon"));
+  CHECK(all.problems[1].name == "WEFT_EVENTS");
+  CHECK(all.values.timeout == 30.0);
+  CHECK(all.values.events);
+  CHECK(all.values.devices == "sim:2");
+  CHECK(examine_config({{"WEFT_TIMEOUT", "3"}}).problems.empty());
+}
+
 TEST_CASE("an empty environment gives the table's defaults") {
   const ParsedConfig all = parse_config({});
   CHECK(all.values.timeout == 30.0);

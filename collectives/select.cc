@@ -1,0 +1,109 @@
+// Which algorithm a request runs with.
+//
+// A forced algorithm that cannot serve is an error that says why, never silently another; one rank
+// alone is the identity under every name.
+#include <algorithm>
+#include <span>
+#include <string>
+
+#include "collectives/executor/cuda/executor.h"
+#include "collectives/groups.h"
+#include "collectives/request.h"
+#include "collectives/schedule/hierarchical.h"
+#include "core/base/error.h"
+
+namespace weft::collectives {
+namespace {
+
+// What "auto" tries, in this order.
+constexpr Algorithm kForAllReduce[] = {Algorithm::ring, Algorithm::two_shot};
+constexpr Algorithm kForOthers[] = {Algorithm::one_shot_pull, Algorithm::one_shot,
+                                    Algorithm::two_shot, Algorithm::ring};
+
+std::span<const Algorithm> preferred(Collective collective) {
+  if (collective == Collective::all_reduce) return kForAllReduce;
+  return kForOthers;
+}
+
+std::optional<schedule::Schedule> materialise(fabric::Fabric& fabric, const Request& request,
+                                              Algorithm algorithm, std::int32_t group_size) {
+  const bool hierarchical =
+      algorithm == Algorithm::hierarchical && request.call.collective == Collective::all_reduce;
+  if (!hierarchical) return request.kind().schedule(algorithm, fabric.world(), request.call);
+  return schedule::hierarchical::materialise(
+      fabric.world(), groups_of(fabric, session(fabric).device_of_rank, group_size));
+}
+
+// The schedule, made when it is first asked for; null if the collective has no such algorithm.
+const schedule::Prepared* find_schedule(fabric::Fabric& fabric, const Request& request,
+                                        Algorithm algorithm, std::int32_t group_size) {
+  Session& s = session(fabric);
+  const std::scoped_lock lock(s.mutex);
+  const Call& call = request.call;
+  for (const auto& made : s.schedules) {
+    if (made->collective == call.collective && made->algorithm == algorithm &&
+        made->root == call.root.value() && made->group_size == group_size &&
+        std::equal(made->to.begin(), made->to.end(), call.to.begin(), call.to.end())) {
+      return &made->prepared;
+    }
+  }
+  auto schedule = materialise(fabric, request, algorithm, group_size);
+  if (!schedule) return nullptr;
+  s.schedules.push_back(std::make_unique<Session::Made>(Session::Made{
+      call.collective, algorithm, call.root.value(), group_size,
+      std::vector<Rank>(call.to.begin(), call.to.end()), schedule::prepare(std::move(*schedule))}));
+  return &s.schedules.back()->prepared;
+}
+
+std::string available(fabric::Fabric& fabric, const Request& request) {
+  std::string list;
+  for (int a = 1; a <= static_cast<int>(Algorithm::hierarchical); ++a) {
+    const auto algorithm = static_cast<Algorithm>(a);
+    if (!find_schedule(fabric, request, algorithm, 0)) continue;
+    list += concat(list.empty() ? "" : ", ", name(algorithm));
+  }
+  return list;
+}
+
+// Why this algorithm cannot serve the request; empty if it can.
+std::string refusal(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
+                    Algorithm algorithm, const schedule::Prepared* schedule) {
+  if (!schedule) {
+    return concat("there is none of that name; there are ", available(fabric, request));
+  }
+  const bool all_reduce = request.call.collective == Collective::all_reduce;
+  if (algorithm == Algorithm::one_shot_pull && all_reduce && request.in_place()) {
+    return "it reads inputs while outputs are written, so it needs out=";
+  }
+  const DType dtype = request.first_input().dtype();
+  if (algorithm == Algorithm::lamport && !is_floating(dtype)) {
+    return concat("its sentinel is a NaN, and ", dtype_name(dtype), " has none");
+  }
+  if (fabric.backend() == DeviceKind::cuda) {
+    return cuda_refusal(fabric, request, options, algorithm);
+  }
+  return "";
+}
+
+}  // namespace
+
+Selection select(fabric::Fabric& fabric, const Request& request, const CallOptions& options) {
+  const bool alone = fabric.world().value() == 1;
+  if (options.algorithm != Algorithm::automatic && !alone) {
+    const auto* schedule = find_schedule(fabric, request, options.algorithm, options.group_size);
+    const std::string why = refusal(fabric, request, options, options.algorithm, schedule);
+    if (why.empty()) return {options.algorithm, schedule};
+    fail(ErrorCode::invalid_argument, request.name(), ": algorithm \"", name(options.algorithm),
+         "\" cannot serve this call: ", why);
+  }
+  std::string why;
+  for (const Algorithm algorithm : preferred(request.call.collective)) {
+    const auto* schedule = find_schedule(fabric, request, algorithm, 0);
+    if (!schedule) continue;
+    why = alone ? "" : refusal(fabric, request, options, algorithm, schedule);
+    if (why.empty()) return {algorithm, schedule};
+  }
+  fail(ErrorCode::invalid_argument, request.name(), ": no algorithm can serve this call: ", why);
+}
+
+}  // namespace weft::collectives

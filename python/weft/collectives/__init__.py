@@ -1,0 +1,29 @@
+"""The collectives of a `Fabric`, all ranks from one thread: element i of each list is rank i's.
+
+What they share
+  streams       one a rank, for CUDA: the operation follows what is on it, and what is put on it
+                later follows the operation.
+  timeout       seconds a wait may take; None is the fabric's.
+  max_blocks    the most workers (thread blocks) a rank; None leaves it to weft.
+  algorithm     "auto", or one by name: if it cannot serve the call, InvalidArgument says why.
+  async_op      return a `Work` at once, also on host and simulated memory.
+Tensors are NumPy arrays or CPU tensors, lent to simulated ranks for the call, or anything with
+`__dlpack__` on the rank's device; contiguous ones are not copied. Dtypes: bool, 8 to 64 bit
+integers, float16, bfloat16, float32, float64. Outputs that are not given are made, of the kind of
+the inputs.
+
+Each returns the list of outputs, or a `Work`. Raises, having changed nothing: WorldSizeError,
+ShapeMismatch, DTypeMismatch, DeviceMismatch, AliasError, ReadOnlyBuffer, InvalidArgument,
+FabricPoisoned, FabricClosed. While it runs: CollectiveTimeout, CollectiveAborted.
+"""
+
+from __future__ import annotations
+
+from weft.collectives.moves import Moves
+from weft.collectives.reductions import Reductions
+
+__all__ = ["Collectives"]
+
+
+class Collectives(Reductions, Moves):
+    """Every collective; `weft.Fabric` is one."""

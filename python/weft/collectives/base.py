@@ -1,0 +1,72 @@
+"""What every collective shares: the options, and the way into the extension."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from weft._call import arguments, stream_handles
+from weft.work import Work
+
+if TYPE_CHECKING:
+    from weft import _weft
+
+__all__ = ["Base", "Options", "gathered"]
+
+
+class Options(TypedDict, total=False):
+    """What every collective takes; see the module."""
+
+    algorithm: str
+    max_blocks: int | None
+    streams: Sequence[object] | None
+    timeout: float | None
+
+
+class Base:
+    """What the collectives need of a fabric."""
+
+    _native: _weft.Fabric
+    _devices: list[str]
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number of ranks."""
+
+    @abstractmethod
+    def _finish(self, operation: _weft.Operation, tensors: object, async_op: bool) -> None: ...
+
+    def _collective(
+        self,
+        name: str,
+        inputs: list[Any],
+        outputs: list[Any],
+        options: dict[str, Any],
+        **particular: Any,
+    ) -> Any:
+        async_op = options.pop("async_op")
+        streams = stream_handles(options.pop("streams"), self._devices)
+        operation = self._native.collective(
+            name, inputs, outputs, arguments(**options, **particular), streams
+        )
+        self._finish(operation, (inputs, outputs), async_op)
+        return Work(operation, outputs) if async_op else outputs
+
+
+def gathered(
+    algorithm: str,
+    max_blocks: int | None,
+    streams: Sequence[object] | None,
+    timeout: float | None,
+    async_op: bool,
+) -> dict[str, Any]:
+    """The options of a call, as `Base._collective` takes them."""
+    return {
+        "algorithm": algorithm,
+        "max_blocks": max_blocks,
+        "streams": streams,
+        "timeout": timeout,
+        "async_op": async_op,
+    }
