@@ -223,6 +223,16 @@ def test_every_collective_is_timed_and_checked(monkeypatch, collective, ranks, m
 
 
 @pytest.mark.parametrize("collective", COLLECTIVES)
+def test_every_collective_of_a_fabric(collective):
+    ops = COLLECTIVES[collective].ops or ("sum", "prod")
+    kinds = tuple((dtype, op) for dtype in ("bfloat16", "int64") for op in ops)
+    with weft.Fabric("sim:3") as fabric:
+        rows = list(sweep(small_plan(collective=collective, kinds=kinds), [WeftRunner(fabric)]))
+    assert len(rows) == len(kinds) * 2 * (2 if COLLECTIVES[collective].in_place else 1)
+    assert {row.wrong for row in rows} == {0}
+
+
+@pytest.mark.parametrize("collective", COLLECTIVES)
 def test_one_wrong_element_of_the_last_rank_that_gets_any_is_counted(collective):
     op = (COLLECTIVES[collective].ops or ("sum",))[-1]
     case = make_case(collective, "int32", op, 4100, 3, root=1)
