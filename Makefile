@@ -94,6 +94,7 @@ format: build-lint
 # What is generated and committed; lint checks that it is current.
 docs:
 	$(PYTHON) tests/lint/config_page.py > docs/configuration.md
+	$(PYTHON) bench/readme_table.py
 stubs: build-lint
 	$(BIN)/python tests/lint/stub.py
 

@@ -9,15 +9,17 @@ import sys
 
 import numpy as np
 import pytest
-from weft.bench.mpi import DTYPES, MpiRunner, MpiUnavailableError, find_mpiexec
 
 import weft
-from weft.bench.row import Case
+from weft.bench.collective import COLLECTIVES, make_case
+from weft.bench.load import Timing, make_load
+from weft.bench.rivals.mpi import MpiRunner, find_mpiexec
+from weft.bench.runner import RivalUnavailableError
 from weft.bench.sweep import Plan, sweep
 
 try:
     MPIEXEC = find_mpiexec()
-except MpiUnavailableError as unavailable:
+except RivalUnavailableError as unavailable:
     pytest.skip(str(unavailable), allow_module_level=True)
 
 RANKS = 4
@@ -88,24 +90,31 @@ def test_sums_agree(by_mpi, kind, size):
             assert (apart <= 2 * (RANKS + 1) * unit * magnitude).all()
 
 
-def test_the_benchmark_compares_with_mpi_and_checks_both():
-    plan = Plan("all_reduce", (("float64", "max"),), (4096,), iterations=2, rounds=2)
-    runner = MpiRunner(RANKS, warmup=1, timeout=60)
+EAGER = Timing("eager", iterations=2, warmup=1, blocking=True)
+
+
+def test_the_benchmark_runs_every_collective_by_mpi_and_checks_it():
+    runner = MpiRunner(RANKS, timeout=60)
+    found = {}
     try:
-        rows = list(sweep(plan, [runner]))
+        for name, collective in COLLECTIVES.items():
+            ops = collective.ops or ("sum", "max")
+            kinds = tuple((dtype, op) for dtype in ("float64", "int16") for op in ops)
+            plan = Plan(name, kinds, (8, 40_000), RANKS, 2, EAGER, root=2)
+            found[name] = list(sweep(plan, [runner]))
     finally:
         runner.close()
-    assert [(row.impl, row.in_place, row.wrong) for row in rows] == [
-        ("mpi", False, 0),
-        ("mpi", True, 0),
-    ]
-    assert all(row.time_us > 0 and row.ranks == RANKS for row in rows)
+    assert {row.wrong for rows in found.values() for row in rows} == {0}
+    assert all(row.time_us > 0 and row.ranks == RANKS for row in found["all_to_all"])
+    assert {row.in_place for row in found["all_reduce"]} == {False, True}
+    assert {row.in_place for row in found["all_gather"]} == {False}
 
 
 def test_processes_that_end_are_reported_with_their_message():
-    runner = MpiRunner(2, warmup=0, timeout=60)
+    runner = MpiRunner(2, timeout=60)
+    case = make_case("all_reduce", "uint8", "no-such-op", 8, 2)
     try:
-        with pytest.raises(MpiUnavailableError, match="KeyError"):
-            runner.prepare(Case("all_reduce", DTYPES[0], "no-such-op", 8, 1, True))
+        with pytest.raises(RivalUnavailableError, match="no pattern"):
+            runner.prepare(case, make_load(case, EAGER))
     finally:
         runner.close()

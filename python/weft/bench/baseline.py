@@ -28,6 +28,8 @@ class Baseline:
             raise ValueError(f"{path} is not JSON: {error}") from error
         if not isinstance(record, dict) or record.get("schema") != "weft.bench/1":
             raise ValueError(f"{path} is no record of a benchmark (schema weft.bench/1)")
+        if record.get("incomplete"):
+            raise ValueError(f"{path} is incomplete: {record['incomplete']}")
         self._times: dict[tuple[Any, ...], float] = {
             _key(row, row["mode"], row["devices"]): float(row["time_us"])
             for row in record["rows"]

@@ -26,16 +26,22 @@ def method_of(collective: str) -> str:
 
 def call(fabric: Any, case: Case, inputs: Sequence[Any], out: Sequence[Any], **more: Any) -> Any:
     """One operation of `case`, all ranks at once. more: algorithm=, timeout=, async_op=, ..."""
-    method = getattr(fabric, method_of(case.collective))
+    method = method_of(case.collective)
+    given = list(inputs)
     if not case.in_place:
-        more["out"] = list(out)
+        more["out"] = [vector if case.expected(rank) else None for rank, vector in enumerate(out)]
     if case.kind.reduces:
         more["op"] = case.op
     if case.kind.rooted:
         more["root"] = case.root
-    if method_of(case.collective) == "send_recv":
-        more["pairs"] = case.pairs
-    return method(list(inputs), **more)
+    if method == "send_recv":
+        targets = dict(case.pairs)
+        more["to"] = [targets.get(rank) for rank in range(case.ranks)]
+        given = [
+            None if target is None else vector
+            for vector, target in zip(given, more["to"], strict=True)
+        ]
+    return getattr(fabric, method)(given, **more)
 
 
 def graphs_available() -> bool:

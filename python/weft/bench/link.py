@@ -94,10 +94,12 @@ def _copy(driver: Driver, lane: Lane, source: int, target: int) -> None:
 
 
 def measure_fabric(driver: Driver, fabric: Any) -> LinkRates:
-    """The rates between the devices of a CUDA fabric, on weft's own tensors."""
+    """The rates between the devices of a CUDA fabric, on weft's own tensors; one has none."""
     import weft
 
     names = list(dict.fromkeys(fabric.devices))
+    if len(names) < 2:
+        return LinkRates()
     tensors = [weft.empty(2 * _BYTES, dtype="uint8", device=name) for name in names]
     begins = [tensor.data_ptr() for tensor in tensors]
     vectors = [

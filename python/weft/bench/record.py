@@ -26,10 +26,12 @@ def make_record(
     link: LinkRates | None = None,
     cuda: str | None = None,
     versions: dict[str, Any] | None = None,
+    incomplete: str | None = None,
 ) -> dict[str, Any]:
     """The record of `rows`, made by `command` on this machine, now.
 
     cuda: the driver's version of CUDA; versions: of the implementations compared with.
+    incomplete: why the run ended before its last row, if it did.
     """
     return {
         "schema": "weft.bench/1",
@@ -44,6 +46,7 @@ def make_record(
             "cuda": cuda,
         },
         "link": asdict(link or LinkRates()),
+        **({} if incomplete is None else {"incomplete": incomplete}),
         "rows": [row.as_json() for row in rows],
     }
 

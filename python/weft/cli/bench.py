@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weft.cli.app import ExitCode
-from weft.cli.bench_options import Outputs, Request, read
+from weft.cli.bench_options import Request, read
 from weft.cli.output import file_option, note, write_data
 from weft.cli.progress import progress
 
@@ -94,13 +94,20 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from weft.fabric import Fabric
 
     request = read(options)
-    with ExitStack() as stack:
-        fabric = stack.enter_context(Fabric(options["devices"], **_fabric_options(options)))
-        try:
-            rows, record = _run(request, fabric, options, stack)
-        except RivalUnavailableError as error:
+    rows: list[Row] = []
+    record: dict[str, Any] = {}
+    try:
+        with ExitStack() as stack:
+            fabric = stack.enter_context(Fabric(options["devices"], **_fabric_options(options)))
+            _run(request, fabric, options, stack, rows, record)
+    except (Exception, KeyboardInterrupt) as error:
+        if rows:  # what was measured until then is not lost, and not taken for the whole
+            note(f"weft: ended early, after {len(rows)} rows")
+            _write(rows, record | {"incomplete": f"{type(error).__name__}: {error}"}, request)
+        if isinstance(error, RivalUnavailableError):
             raise click.UsageError(str(error)) from error
-    _write(rows, record, request.outputs)
+        raise
+    _write(rows, record, request)
     if any(row.wrong for row in rows):
         ctx.exit(ExitCode.WRONG)
     if request.baseline is not None:
@@ -122,9 +129,14 @@ def _fabric_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(
-    request: Request, fabric: Fabric, options: dict[str, Any], stack: ExitStack
-) -> tuple[list[Row], dict[str, Any]]:
-    """The rows, and the parts of the record that are not rows."""
+    request: Request,
+    fabric: Fabric,
+    options: dict[str, Any],
+    stack: ExitStack,
+    rows: list[Row],
+    record: dict[str, Any],
+) -> None:
+    """Fill `rows`, and `record` with what a record has beside them."""
     from weft.bench.cuda_driver import open_driver
     from weft.bench.link import measure_fabric, peak_gbps
     from weft.bench.rivals import choose
@@ -141,17 +153,18 @@ def _run(
         stack.callback(driver.close)
         driver.timeout = (options["timeout"] or 30.0) * 2
         link = measure_fabric(driver, fabric)
+        record |= {"link": link, "cuda": driver.version()}
     others, versions = choose.start(
         request.rivals, plan, fabric, driver, options["nccl"], request.patience, stack
     )
-    rows = _sweep(
+    record["versions"] = versions
+    _sweep(
         plan,
         [*runners, *others],
         request,
         lambda case: None if link is None else peak_gbps(link, case),
+        rows,
     )
-    cuda = None if driver is None else driver.version()
-    return rows, {"link": link, "cuda": cuda, "versions": versions}
 
 
 def _weft_runner(fabric: Fabric, driver: Driver | None, options: dict[str, Any]) -> Runner:
@@ -175,8 +188,10 @@ def _weft_runner(fabric: Fabric, driver: Driver | None, options: dict[str, Any])
     )
 
 
-def _sweep(plan: Plan, runners: Sequence[Runner], request: Request, peak: Any) -> list[Row]:
-    """Run it, printing lines as they come; the header only once there is one."""
+def _sweep(
+    plan: Plan, runners: Sequence[Runner], request: Request, peak: Any, rows: list[Row]
+) -> None:
+    """Fill `rows`, printing lines as they come; the header only once there is one."""
     from weft.bench.collective import COLLECTIVES
     from weft.bench.explain import explain
     from weft.bench.sweep import cases, sweep
@@ -184,7 +199,6 @@ def _sweep(plan: Plan, runners: Sequence[Runner], request: Request, peak: Any) -
 
     table = request.outputs.table
     both = COLLECTIVES[plan.collective].in_place
-    rows: list[Row] = []
     waiting: dict[str, Row] = {}
     title = f"{plan.collective} on {plan.ranks} ranks"
     with progress(title, len(cases(plan)) * len(runners)) as advance:
@@ -201,7 +215,6 @@ def _sweep(plan: Plan, runners: Sequence[Runner], request: Request, peak: Any) -
     say(summary(rows))
     if request.explain:
         say(explain(rows))
-    return rows
 
 
 def _check_memory(plan: Plan, fabric: Fabric, implementations: int) -> None:
@@ -216,7 +229,8 @@ def _check_memory(plan: Plan, fabric: Fabric, implementations: int) -> None:
         )
 
 
-def _write(rows: Sequence[Row], record: dict[str, Any], outputs: Outputs) -> None:
+def _write(rows: Sequence[Row], record: dict[str, Any], request: Request) -> None:
+    outputs = request.outputs
     if outputs.json is not None:
         from weft.bench.record import make_record
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from ctypes import c_void_p
 
 import pytest
@@ -151,6 +152,13 @@ def test_a_failed_capture_leaves_no_stream_capturing():
     with pytest.raises(ValueError, match="no"):
         LaneGraph(driver, lanes, fail)
     assert not cuda.capturing
+
+
+def test_a_start_of_nccl_that_does_not_end_is_a_timeout():
+    library = FakeNccl(FakeCuda())
+    library.ncclCommInitAll = lambda *arguments: time.sleep(2) or 0
+    with pytest.raises(weft.CollectiveTimeout, match="ncclCommInitAll did not end"):
+        Nccl(library).communicators([0, 1], 0.05)
 
 
 def test_errors_of_the_libraries_are_named():

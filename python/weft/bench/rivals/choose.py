@@ -34,23 +34,27 @@ def check(
     nccl_path: str | None,
 ) -> None:
     """RivalUnavailableError, before anything is run, where one of `names` cannot do `plan`."""
-    from weft.bench.rivals import mpi, nccl_library, torch_symm
-
     for name in names:
         if name in _ON_GPUS and backend != "cuda":
             raise RivalUnavailableError(f"--vs {name} needs CUDA devices; these are simulated")
         if name in _ON_GPUS and len(set(devices)) != len(devices):
             raise RivalUnavailableError(f"--vs {name} needs a device of its own for each rank")
         if name == "mpi":
+            from weft.bench.rivals import mpi
+
             mpi.find_mpiexec()
-        if name.startswith("nccl"):
-            nccl_library.find(nccl_path)
-        for dtype, op in plan.kinds:
-            if name == "mpi":
+            for dtype, op in plan.kinds:
                 mpi.refuse(dtype, op)
-            elif name.startswith("nccl"):
+        elif name.startswith("nccl"):
+            from weft.bench.rivals import nccl_library
+
+            nccl_library.find(nccl_path)
+            for dtype, op in plan.kinds:
                 nccl_library.refuse(op, dtype, plan.ranks)
-            else:
+        else:
+            from weft.bench.rivals import torch_symm
+
+            for dtype, op in plan.kinds:
                 torch_symm.refuse(name, plan.collective, dtype, op)
 
 
@@ -104,7 +108,7 @@ def start(
 
 
 def _capacity(plan: Plan) -> int:
-    """Bytes of a rank's arena: all sets of the largest case, one for the lead, one to stage."""
+    """Bytes of a rank's arena: all sets of the largest case, one to run ahead, one to stage."""
     largest = 0
     for case in cases(plan):
         largest = max(largest, arena_bytes(case, make_load(case, plan.timing).sets + 2))

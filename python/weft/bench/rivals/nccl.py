@@ -115,7 +115,7 @@ class NcclRunner:
             raise RivalUnavailableError(
                 f"nccl-sym needs NCCL 2.27 or newer for its windows; this is {nccl.version()}"
             )
-        self._communicators = nccl.communicators(ordinals)
+        self._communicators = nccl.communicators(ordinals, driver.timeout)
         self._lanes = [Lane(driver, ordinal) for ordinal in ordinals]
         for ordinal in ordinals:
             self._addresses.append(self._allocate(ordinal, capacity))

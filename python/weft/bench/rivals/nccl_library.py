@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import threading
 from collections.abc import Sequence
 from ctypes import byref, c_int, c_size_t, c_void_p
 from pathlib import Path
@@ -107,11 +108,23 @@ class Nccl:
         self.call("ncclGetVersion", byref(number))
         return f"{number.value // 10000}.{number.value // 100 % 100}.{number.value % 100}"
 
-    def communicators(self, ordinals: Sequence[int]) -> list[c_void_p]:
-        """One for each device, all of this process."""
+    def communicators(self, ordinals: Sequence[int], timeout: float) -> list[c_void_p]:
+        """One for each device, all of this process. CollectiveTimeout after `timeout` seconds."""
         handles = (c_void_p * len(ordinals))()
         devices = (c_int * len(ordinals))(*ordinals)
-        self.call("ncclCommInitAll", handles, c_int(len(ordinals)), devices)
+        status: list[int] = []
+
+        def start() -> None:
+            status.append(self._library.ncclCommInitAll(handles, c_int(len(ordinals)), devices))
+
+        # NCCL's own start has no deadline; left behind, the thread ends with the process.
+        thread = threading.Thread(target=start, daemon=True)
+        thread.start()
+        thread.join(timeout)
+        if not status:
+            late = _weft.CollectiveTimeout(f"ncclCommInitAll did not end within {timeout} s")
+            raise named(late, "collective_timeout")
+        self.check(status[0], "ncclCommInitAll")
         return [c_void_p(handle) for handle in handles]
 
     def register(

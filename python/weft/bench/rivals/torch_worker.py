@@ -37,6 +37,7 @@ class Worker:
         self._rank = int(os.environ["RANK"])
         self._device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         self._graphs: list[Any] = []
+        self._algo = ""
         self._scratch = torch.empty(0, dtype=torch.uint8, device=self._device)
 
     def hello(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +77,7 @@ class Worker:
                 best, algo, chosen = slowest, name, operation
         if not algo:
             return {"error": "no all-reduce for this case; " + "; ".join(why)}
+        self._algo = algo
         self._set(chosen)
         for _ in range(self._load.warmup):
             chosen(*self._buffers[0])
@@ -89,6 +91,8 @@ class Worker:
     def check(self, request: dict[str, Any]) -> dict[str, Any]:
         """One more sample on fresh data; the reply has this rank's wrong elements."""
         count = self._load.check_iterations(self._case)
+        if self._algo == "two_shot":
+            count = self._load.sets  # it reduces into its input, wherever the result goes
         graph = self._graphs[0] if self._graphs else None
         if graph is not None and count != self._load.iterations:
             graph = self._capture(count, self._buffers[:-1])
@@ -136,7 +140,7 @@ class Worker:
         }
 
     def _cut(self, sets: int) -> None:
-        """Cut in and out of each set from the arena; the last set is for the lead."""
+        """Cut in and out of each set from the arena; the last set is for what runs ahead."""
         case, torch = self._case, self._torch
         whole = self._arena.view(getattr(torch, case.dtype))
         counts = [case.input_elements] * (1 if case.in_place else 2) * sets
