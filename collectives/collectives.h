@@ -9,7 +9,7 @@
 // on the returned operation. On CUDA the operation is ordered after what is on `streams` now and
 // before what comes on them later.
 //
-// Capturable: not yet.
+// Capturable: by Fabric::begin_capture, and on CUDA by a capture of every rank's stream.
 #pragma once
 
 #include <cstdint>

@@ -38,6 +38,13 @@ void settle(const fabric::Fabric& fabric, std::span<const Stream> streams) {
   }
 }
 
+bool is_captured(const fabric::Fabric& fabric, std::span<const Stream> streams) {
+  for (std::size_t r = 0; r < streams.size(); ++r) {
+    if (fabric.device(Rank(static_cast<std::int32_t>(r))).is_capturing(streams[r])) return true;
+  }
+  return false;
+}
+
 struct Staged {
   std::vector<Tensor> inputs;  // empty: nothing is staged
   std::vector<Tensor> outputs;
@@ -51,6 +58,10 @@ struct Staged {
     };
     if (std::all_of(request.inputs.begin(), request.inputs.end(), empty)) return;
     if (!any(request.inputs) && !any(request.outputs)) return;
+    if (fabric.capturing() || is_captured(fabric, streams)) {
+      fail(ErrorCode::invalid_argument, request.name(),
+           ": tensors that are not contiguous are copied by the host, which a graph cannot");
+    }
     settle(fabric, streams);
     for (std::size_t r = 0; r < request.inputs.size(); ++r) {
       inputs.push_back(stage(request.inputs[r], true));
@@ -235,13 +246,6 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
       plan.outputs[r] = request.outputs[r].data();
       operation.keep(request.outputs[r].storage());
     }
-  }
-  if (plan.world.value() == 1) {
-    const bool moves = !plan.program(Rank(0)).empty() && plan.inputs[0] != plan.outputs[0];
-    if (!moves) return;
-    fabric.device(Rank(0)).copy(fabric.stream(Rank(0)), plan.outputs[0], plan.inputs[0],
-                                request.first_input().bytes());
-    return;
   }
   for (std::size_t r = 0; r < request.inputs.size(); ++r) {
     const Rank rank(static_cast<std::int32_t>(r));

@@ -240,19 +240,6 @@ void check_overlap(const Request& request) {
   }
 }
 
-// A captured call would wait for nothing when it is replayed: refused until it can be right.
-void check_not_capturing(const fabric::Fabric& fabric, const Request& request,
-                         const CallOptions& options) {
-  for (std::size_t r = 0; r < options.streams.size(); ++r) {
-    const Rank rank(static_cast<std::int32_t>(r));
-    if (fabric.device(rank).is_capturing(options.streams[r])) {
-      refuse(ErrorCode::invalid_argument, rank.value(),
-             concat(request.name(), ": rank ", rank,
-                    "'s stream is being captured into a graph, which is not there yet"));
-    }
-  }
-}
-
 void check_options(const fabric::Fabric& fabric, const Request& request,
                    const CallOptions& options) {
   const DType dtype = request.first_input().dtype();
@@ -299,7 +286,6 @@ void validate(const fabric::Fabric& fabric, const Request& request, const CallOp
     }
   }
   check_options(fabric, request, options);
-  check_not_capturing(fabric, request, options);
   check_overlap(request);
 }
 

@@ -184,64 +184,6 @@ void Fabric::decide_ended() {
   for (const auto& operation : operations_) operation->done();
 }
 
-std::shared_ptr<Operation> Fabric::idle_operation() {
-  for (const auto& operation : operations_) {
-    if (operation.use_count() == 1 && operation->done()) return operation;
-  }
-  operations_.push_back(std::make_shared<Operation>(*this));
-  return operations_.back();
-}
-
-std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
-                                          std::span<const Stream> user_streams) {
-  const std::int64_t enqueue_ns = now_ns();
-  if (forked()) check_usable();
-  const MutexLock lock(launch_mutex_);
-  decide_ended();
-  check_usable();
-  std::shared_ptr<Operation> operation = idle_operation();
-  operation->begin(next_id_, enqueue_ns);
-  try {
-    if (!user_streams.empty()) join_user_streams(*operation, user_streams);
-    prepare(*operation);
-  } catch (...) {
-    operation->drop_kept();
-    throw;
-  }
-  ++next_id_;
-  operation->commit();
-  submit_all(*operation, user_streams);
-  return operation;
-}
-
-void Fabric::join_user_streams(Operation& operation, std::span<const Stream> user_streams) {
-  for (std::size_t r = operation.joined_.size(); r < ranks_.size(); ++r) {
-    operation.joined_.push_back(ranks_[r].device->create_event());
-  }
-  for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    ranks_[r].device->record(operation.joined_[r], user_streams[r]);
-    ranks_[r].device->wait(ranks_[r].stream, operation.joined_[r]);
-  }
-}
-
-// From here on a failure is a fault of the operation: ranks already launched are told to leave.
-void Fabric::submit_all(Operation& operation, std::span<const Stream> user_streams) {
-  for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    RankState& rank = ranks_[r];
-    try {
-      if (operation.works_[r].run) rank.device->submit(rank.stream, operation.works_[r]);
-      rank.device->record(operation.ended_[r], rank.stream);
-      if (!user_streams.empty()) rank.device->wait(user_streams[r], operation.ended_[r]);
-    } catch (const Error& cause) {
-      const Error error = operation.blamed(cause, r);
-      poison(error);
-      // What the ranks use must outlive them; they leave at once.
-      operation.wait_until(Deadline::after_ns(kIdleGrace));
-      throw error;
-    }
-  }
-}
-
 std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
                                         const Rendezvous::Launch& launch,
                                         const Interrupted& interrupted) {

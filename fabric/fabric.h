@@ -28,6 +28,7 @@
 #include "core/base/mutex.h"
 #include "core/device/device.h"
 #include "fabric/arena.h"
+#include "fabric/graph.h"
 #include "fabric/operation.h"
 #include "fabric/rendezvous.h"
 #include "fabric/signal.h"
@@ -76,8 +77,19 @@ class Fabric {
   // may throw, and then nothing has happened. `user_streams`, one a rank or none: the works wait
   // for what is on them now, and what comes on them later waits for the works.
   using PrepareFn = FunctionRef<void(Operation&)>;
+  // Streams that are being captured record the works, and nothing waits for them here.
   std::shared_ptr<Operation> launch(const PrepareFn& prepare,
                                     std::span<const Stream> user_streams = {});
+  // What is launched between the two calls is recorded and not done; its operations look as if they
+  // had ended. InvalidArgument for a second capture at once, or an end without a begin.
+  void begin_capture();
+  std::shared_ptr<Graph> end_capture();
+  void drop_capture() noexcept;
+  bool capturing() const;
+  // Runs a graph of this fabric, after what is on `user_streams` now. `timed`: see
+  // Graph::elapsed_us.
+  std::shared_ptr<Operation> replay(const std::shared_ptr<Graph>& graph,
+                                    std::span<const Stream> user_streams, bool timed);
   // Blocks until all ranks came, then the last one calls `launch` for all. See rendezvous.h. A
   // timeout poisons the fabric, counts as a failure, and is an event of kind `fault` of the rank
   // that noticed it.
@@ -116,6 +128,9 @@ class Fabric {
     Device* device = nullptr;
     Stream stream{};
     Arena arena{};
+    // Where its last operation was put, and the event of that operation's end.
+    Stream last_stream{};
+    Event last_ended{};
   };
 
   explicit Fabric(const FabricOptions& options);
@@ -129,8 +144,18 @@ class Fabric {
   void decide_ended() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   std::shared_ptr<Operation> idle_operation()
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
-  void submit_all(Operation& operation, std::span<const Stream> user_streams);
+  std::shared_ptr<Operation> record(const PrepareFn& prepare, std::int64_t enqueue_ns)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  std::shared_ptr<Operation> submit(std::shared_ptr<Operation> operation,
+                                    std::span<const Stream> user_streams, Graph* timed)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed);
+  void submit_captured(Operation& operation, std::span<const Stream> user_streams);
+  bool are_capturing(std::span<const Stream> user_streams) const;
+  bool runs_on(std::span<const Stream> user_streams) const;
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
+  void instantiate(Graph& graph);
+  void instantiate_joint(Graph& graph);
   std::optional<Error> fault_of(const Operation& operation) const;
   void record_absence(const Error& error, Rank rank, std::int64_t since_ns);
   void poison(const Error& cause);        // and end the open rendezvous
@@ -151,9 +176,10 @@ class Fabric {
   std::byte* header_ = nullptr;           // pinned: an arena's signals and progress as they start
 
   // Taken in this order: launch_mutex_, an operation's, the rendezvous', state_mutex_, statistics.
-  Mutex launch_mutex_;  // the order of operations
+  mutable Mutex launch_mutex_;  // the order of operations
   std::vector<std::shared_ptr<Operation>> operations_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
   std::uint64_t next_id_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = 0;
+  std::shared_ptr<Graph> recording_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
 
   mutable Mutex state_mutex_;
   State state_ WEFT_THREAD_SAFETY(guarded_by(state_mutex_)) = State::open;

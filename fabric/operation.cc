@@ -5,6 +5,7 @@
 
 #include "fabric/fabric.h"
 #include "fabric/fault.h"
+#include "fabric/graph.h"
 
 namespace weft::fabric {
 namespace {
@@ -44,7 +45,40 @@ void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
   info_ = OperationInfo{};
   error_.reset();
   kept_.clear();
+  replayed_.reset();
   std::fill(works_.begin(), works_.end(), Work{});
+}
+
+void Operation::describe_replay(const std::shared_ptr<const Graph>& graph,
+                                std::int64_t timeout_ns) {
+  replayed_ = graph;
+  info_.kind = EventKind::graph;
+  info_.kind_name = "graph";
+  info_.timeout_ns = timeout_ns;
+  for (const auto& recorded : graph->operations()) {
+    const OperationInfo& info = recorded->info();
+    const bool first = recorded == graph->operations().front();
+    if (first || std::strcmp(info_.algorithm, info.algorithm) == 0) {
+      info_.algorithm = info.algorithm;
+    } else {
+      info_.algorithm = "several";
+    }
+    if (first) info_.path = info.path;
+    info_.bytes += info.bytes;
+    info_.blocks = std::max(info_.blocks, info.blocks);
+    info_.timeout_ns = std::max(info_.timeout_ns, info.timeout_ns);
+    if (info.predicted_ns >= 0) {
+      info_.predicted_ns = std::max<std::int64_t>(info_.predicted_ns, 0) + info.predicted_ns;
+    }
+  }
+  params<const Graph*>() = graph.get();
+  info_.add_link_bytes = [](const void* params, std::span<std::int64_t> link_bytes) {
+    const Graph& replayed = **static_cast<const Graph* const*>(params);
+    for (const auto& recorded : replayed.operations()) {
+      const OperationInfo& info = recorded->info();
+      if (info.add_link_bytes) info.add_link_bytes(recorded->params_.data(), link_bytes);
+    }
+  };
 }
 
 void Operation::drop_kept() { kept_.clear(); }
@@ -120,6 +154,7 @@ void Operation::decide(std::optional<Error> device_error) {
     });
   }
   dropped_.swap(kept_);
+  const std::shared_ptr<const Graph> replayed = std::move(replayed_);
   // sync(decided): release - publishes error_ and all results; pairs with acquire in look
   decided_.store(true, std::memory_order_release);
   lock.unlock();

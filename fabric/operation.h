@@ -29,6 +29,7 @@
 namespace weft::fabric {
 
 class Fabric;
+class Graph;
 
 // What is told of an operation: goes into events, statistics and Work.info. Strings are literals;
 // the numbers `dtype`, `op` and `protocol` mean what they mean in EventRecord.
@@ -44,6 +45,8 @@ struct OperationInfo {
   std::int32_t blocks = 0;
   std::int64_t timeout_ns = 0;     // of each device wait
   std::int64_t predicted_ns = -1;  // simulated fabrics
+  // Rank 0's work enqueues for all ranks, ordered by events between devices.
+  bool joint = false;
   // Adds what the operation moves to world x world totals; gets the parameter block.
   void (*add_link_bytes)(const void* params, std::span<std::int64_t> link_bytes) = nullptr;
 };
@@ -82,8 +85,10 @@ class Operation {
  private:
   friend class Fabric;
   void begin(std::uint64_t id, std::int64_t enqueue_ns);  // before prepare
-  void commit();                                          // right before the works are submitted
-  void drop_kept();                                       // after a refusal
+  // As a replay of the graph, which it keeps until it has ended.
+  void describe_replay(const std::shared_ptr<const Graph>& graph, std::int64_t timeout_ns);
+  void commit();     // right before the works are submitted
+  void drop_kept();  // after a refusal, or of a capture
   template <class Ended>
   bool look(const Ended& ended);
   Error blamed(const Error& error, std::size_t rank) const;
@@ -100,6 +105,7 @@ class Operation {
   std::vector<Event> joined_;  // one a rank, made when user streams are first given
   std::vector<std::shared_ptr<Storage>> kept_;
   std::vector<std::int64_t> table_;
+  std::shared_ptr<const Graph> replayed_;          // what it is a replay of
   std::vector<std::shared_ptr<Storage>> dropped_;  // kept_ after the decision, to be let go of
   std::int64_t enqueue_ns_ = 0;
   std::int64_t launch_ns_ = 0;

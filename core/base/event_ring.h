@@ -42,7 +42,8 @@ enum class EventKind : std::uint8_t {
   all_to_all,
   scatter,
   gather,
-  send_recv
+  send_recv,
+  graph
 };
 enum class EventStatus : std::uint8_t { ok, failed };
 enum class ClockSource : std::uint8_t { none, host, device, predicted };

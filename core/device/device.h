@@ -52,6 +52,10 @@ struct Stream {
 struct Event {
   void* handle = nullptr;
 };
+// What was recorded of a stream, ready to be launched.
+struct DeviceGraph {
+  void* handle = nullptr;
+};
 
 enum class StreamPriority : std::uint8_t { normal, high };
 
@@ -111,8 +115,18 @@ class Device {
   virtual void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) = 0;
   virtual void record(Event event, Stream stream) = 0;
   virtual void wait(Stream stream, Event event) = 0;
-  // Is what is issued on the stream being recorded into a graph instead of done?
+  // An event that knows when it happened, and the microseconds from one such to a later one.
+  virtual Event create_timed_event() { return create_event(); }
+  virtual double elapsed_us(Event start, Event end);
+
+  // Graphs, on devices that have them (CUDA): what this thread issues on a stream between the two
+  // calls is recorded and not done; what joins it by record() and wait() is part of it.
+  virtual bool has_graphs() const { return false; }
   virtual bool is_capturing(Stream) { return false; }
+  virtual void begin_capture(Stream stream);
+  virtual DeviceGraph end_capture(Stream stream);
+  virtual void launch(Stream stream, DeviceGraph graph);
+  virtual void destroy_graph(DeviceGraph) noexcept {}
   // Has everything before the last record() happened? An event never recorded is done.
   virtual bool query(Event event) = 0;
   // Blocks the calling thread; false if the deadline came first.

@@ -36,6 +36,19 @@ int device_count(DeviceKind kind) {
   return 0;
 }
 
+namespace {
+
+[[noreturn]] void no_such_call(const Device& device, const char* what) {
+  fail(ErrorCode::internal, device.id().str(), " has no ", what);
+}
+
+}  // namespace
+
+double Device::elapsed_us(Event, Event) { no_such_call(*this, "clock"); }
+void Device::begin_capture(Stream) { no_such_call(*this, "graphs"); }
+DeviceGraph Device::end_capture(Stream) { no_such_call(*this, "graphs"); }
+void Device::launch(Stream, DeviceGraph) { no_such_call(*this, "graphs"); }
+
 Device& device(DeviceId id) {
   const int ordinal = id.ordinal.value();
   const int count = device_count(id.kind);

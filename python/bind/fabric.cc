@@ -103,6 +103,7 @@ nb::dict info_of(const OperationHandle& handle) {
   row["path"] = info.path;
   row["bytes"] = info.bytes;
   row["blocks"] = info.blocks;
+  row["scratch_bytes"] = handle.fabric->arena(Rank(0)).layout.scratch_bytes;
   row["predicted_seconds"] =
       info.predicted_ns < 0 ? nb::none() : nb::cast(static_cast<double>(info.predicted_ns) * 1e-9);
   return row;
@@ -351,6 +352,34 @@ nb::tuple events_of(Fabric& fabric) {
   return nb::make_tuple(records, snapshot.base_seq, snapshot.next_seq);
 }
 
+// A graph keeps its fabric.
+struct GraphHandle {
+  std::shared_ptr<Fabric> fabric;
+  std::shared_ptr<fabric::Graph> graph;
+};
+
+OperationHandle replay(const GraphHandle& handle, bool timed) {
+  const std::vector<Stream> streams = user_streams(*handle.fabric, std::nullopt);
+  const nb::gil_scoped_release released;
+  return {handle.fabric, handle.fabric->replay(handle.graph, streams, timed)};
+}
+
+nb::list graph_operations(const GraphHandle& handle) {
+  nb::list all;
+  for (const auto& operation : handle.graph->operations()) {
+    all.append(info_of({handle.fabric, operation}));
+  }
+  return all;
+}
+
+void bind_graph(nb::module_& module) {
+  nb::class_<GraphHandle>(module, "RecordedGraph", "What a fabric recorded. Wrapped by weft.Graph.")
+      .def("replay", replay, nb::arg("timed"), "Run it; the operation is the whole of it.")
+      .def_prop_ro("operations", graph_operations)
+      .def_prop_ro("elapsed_us",
+                   [](const GraphHandle& handle) { return handle.graph->elapsed_us(); });
+}
+
 void bind_operation(nb::module_& module) {
   nb::class_<OperationHandle>(module, "Operation", "An operation that was launched.")
       .def("wait", wait, nb::arg("timeout").none() = nb::none(),
@@ -377,6 +406,7 @@ void bind_operation(nb::module_& module) {
 
 void bind_fabric(nb::module_& module) {
   bind_operation(module);
+  bind_graph(module);
   nb::class_<Fabric>(module, "Fabric", "Ranks bound to devices. Wrapped by weft.Fabric.")
       .def(nb::new_(&open), nb::arg("devices"), nb::arg("timeout") = 30.0,
            nb::arg("topology").none() = nb::none(), nb::arg("scratch") = 0,
@@ -394,6 +424,13 @@ void bind_fabric(nb::module_& module) {
       .def("rank_collective", run_rank_collective, nb::arg("rank"), nb::arg("name"),
            nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),
            nb::arg("stream").none(), "Meet the other ranks, then the same.")
+      .def("begin_capture", &Fabric::begin_capture, Released())
+      .def("end_capture",
+           [](const std::shared_ptr<Fabric>& f) {
+             const nb::gil_scoped_release released;
+             return GraphHandle{f, f->end_capture()};
+           })
+      .def("drop_capture", &Fabric::drop_capture, Released())
       .def("copy", copy, nb::arg("src"), nb::arg("dst"))
       .def(
           "barrier",

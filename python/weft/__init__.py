@@ -98,6 +98,7 @@ __all__ = [
     "Fabric",
     "FabricClosed",
     "FabricPoisoned",
+    "Graph",
     "InternalError",
     "InvalidArgument",
     "OutOfMemory",

@@ -414,6 +414,18 @@ class Operation:
     @property
     def info(self) -> dict: ...
 
+class RecordedGraph:
+    """What a fabric recorded. Wrapped by weft.Graph."""
+
+    def replay(self, timed: bool) -> Operation:
+        """Run it; the operation is the whole of it."""
+
+    @property
+    def operations(self) -> list: ...
+
+    @property
+    def elapsed_us(self) -> float | None: ...
+
 class Fabric:
     """Ranks bound to devices. Wrapped by weft.Fabric."""
 
@@ -441,6 +453,12 @@ class Fabric:
 
     def rank_collective(self, rank: int, name: str, tensor: object | None, out: object | None, arguments: dict, stream: int | None) -> Operation:
         """Meet the other ranks, then the same."""
+
+    def begin_capture(self) -> None: ...
+
+    def end_capture(self) -> RecordedGraph: ...
+
+    def drop_capture(self) -> None: ...
 
     def copy(self, src: object, dst: object) -> None: ...
 

@@ -32,7 +32,7 @@ CAPACITY = 65536
 KINDS = (
     "all_reduce", "copy", "wait", "peer_enable", "segment", "capture", "fault", "abort", "recover",
     "open", "close", "barrier", "reduce_scatter", "all_gather", "broadcast", "reduce", "all_to_all",
-    "scatter", "gather", "send_recv",
+    "scatter", "gather", "send_recv", "graph",
 )  # fmt: skip
 DTYPES = (
     "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",

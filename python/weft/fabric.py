@@ -46,6 +46,7 @@ class Fabric(Collectives):
     topology: for simulated devices, the machine they stand for: a `Topology` or a preset's name;
     None: the preset that WEFT_SIM_TOPOLOGY names, its links repeated for more devices than it has.
     timeout: seconds that a wait may take where the call does not say; None is WEFT_TIMEOUT (30).
+    scratch: bytes a rank for data under way; None is 64 MiB on CUDA and 4 MiB on simulated devices.
 
     Raises InvalidArgument (it says what there is), ConfigError, PeerAccessError, OutOfMemory,
     CudaError; then nothing is left behind.
@@ -64,6 +65,7 @@ class Fabric(Collectives):
         *,
         topology: Topology | str | None = None,
         timeout: float | None = None,
+        scratch: int | None = None,
     ) -> None:
         names = resolve(devices)
         seconds = seconds_or_default(timeout, float(str(setting("WEFT_TIMEOUT"))))
@@ -76,8 +78,12 @@ class Fabric(Collectives):
         if topology is None and names[0].startswith("sim:"):
             default_preset()  # or a ConfigError that names the variable
         native = None if topology is None else topology._native
-        self._native = _weft.Fabric(names, seconds, native)
+        size = 0 if scratch is None else whole_number(scratch)
+        if size is None or (scratch is not None and not 1 << 16 <= size <= 1 << 36):
+            raise invalid(f"scratch is a number of bytes from 64 KiB to 64 GiB, not {scratch!r}")
+        self._native = _weft.Fabric(names, seconds, native, size)
         self._devices = list(self._native.devices)
+        self._recording: list[object] | None = None  # tensors of the graph that is captured
         self._in_flight = InFlight()
         self._stream_ordered = self._native.backend == "cuda"
 
@@ -150,6 +156,9 @@ class Fabric(Collectives):
 
     def _finish(self, operation: _weft.Operation, tensors: object, async_op: bool) -> None:
         """Wait where a call blocks; else keep what the extension borrows until it has ended."""
+        if self._recording is not None:
+            self._recording.append(tensors)
+            return
         if async_op:
             operation.watch()
         if async_op or self._stream_ordered:

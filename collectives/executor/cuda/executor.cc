@@ -37,6 +37,18 @@ schedule::Tiling whole(std::int64_t elements, std::int32_t blocks) {
   return tiling;
 }
 
+// One rank alone: its vector, moved if it is to be elsewhere.
+struct Copy {
+  void* to;
+  const void* from;
+  Bytes bytes;
+};
+
+void copy(const WorkContext& context, const void* params) {
+  const Copy& c = *static_cast<const Copy*>(params);
+  context.device->copy({context.native_stream}, c.to, c.from, c.bytes);
+}
+
 }  // namespace
 
 std::string cuda_refusal(const fabric::Fabric& fabric, const Request& request, const CallOptions&,
@@ -62,6 +74,7 @@ schedule::Tiling cuda_tiling(const fabric::Fabric& fabric, const Plan& plan,
                              const schedule::Extent& extent, std::int32_t max_blocks) {
   const std::int64_t item = item_bytes(plan.dtype);
   const std::int64_t bytes = vector_bytes(plan);
+  if (plan.world.value() == 1) return whole(extent.elements, 1);
   if (plan.algorithm == Algorithm::ll) {
     return whole(extent.elements, cuda::ll_blocks(fabric, plan.dtype, plan.op, bytes, max_blocks));
   }
@@ -82,6 +95,12 @@ void cuda_preload(const fabric::Fabric& fabric) {
 }
 
 Work cuda_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
+  if (plan.world.value() == 1) {
+    const bool moves = !plan.program(rank).empty() && plan.inputs[0] != plan.outputs[0];
+    if (!moves) return {};
+    return Work::make("copy", copy,
+                      Copy{plan.outputs[0], plan.inputs[0], Bytes(vector_bytes(plan))});
+  }
   if (plan.algorithm == Algorithm::ll) return cuda::ll_work(fabric, plan, rank);
   if (plan.algorithm == Algorithm::lamport) {
     const bool two = lamport_in_two_shots(fabric.arena(Rank(0)).layout, vector_bytes(plan));

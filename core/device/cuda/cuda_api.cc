@@ -45,6 +45,13 @@ void fill_runtime(CudaApi& api) {
   api.stream_create_with_priority = cudaStreamCreateWithPriority;
   api.stream_destroy = cudaStreamDestroy;
   api.stream_is_capturing = cudaStreamIsCapturing;
+  api.stream_begin_capture = cudaStreamBeginCapture;
+  api.stream_end_capture = cudaStreamEndCapture;
+  api.graph_instantiate = cudaGraphInstantiate;
+  api.graph_launch = cudaGraphLaunch;
+  api.graph_destroy = cudaGraphDestroy;
+  api.graph_exec_destroy = cudaGraphExecDestroy;
+  api.event_elapsed_time = cudaEventElapsedTime;
   api.stream_wait_event = cudaStreamWaitEvent;
   api.event_create_with_flags = cudaEventCreateWithFlags;
   api.event_destroy = cudaEventDestroy;

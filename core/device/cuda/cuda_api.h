@@ -37,6 +37,13 @@ struct CudaApi {
   decltype(&cudaStreamCreateWithPriority) stream_create_with_priority = nullptr;
   decltype(&cudaStreamDestroy) stream_destroy = nullptr;
   decltype(&cudaStreamIsCapturing) stream_is_capturing = nullptr;
+  decltype(&cudaStreamBeginCapture) stream_begin_capture = nullptr;
+  decltype(&cudaStreamEndCapture) stream_end_capture = nullptr;
+  cudaError_t (*graph_instantiate)(cudaGraphExec_t*, cudaGraph_t, unsigned long long) = nullptr;
+  decltype(&cudaGraphLaunch) graph_launch = nullptr;
+  decltype(&cudaGraphDestroy) graph_destroy = nullptr;
+  decltype(&cudaGraphExecDestroy) graph_exec_destroy = nullptr;
+  cudaError_t (*event_elapsed_time)(float*, cudaEvent_t, cudaEvent_t) = nullptr;
   cudaError_t (*stream_wait_event)(cudaStream_t, cudaEvent_t, unsigned flags) = nullptr;
   cudaError_t (*event_create_with_flags)(cudaEvent_t*, unsigned flags) = nullptr;
   decltype(&cudaEventDestroy) event_destroy = nullptr;

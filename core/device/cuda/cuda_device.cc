@@ -161,9 +161,9 @@ void CudaDevice::copy(Stream stream, void* to, const void* from, Bytes bytes) {
 void CudaDevice::fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) {
   if (bytes.value() == 0) return;
   const CurrentDevice current(ordinal_);
-  check_cuda(cuda_api().memset_async(to, value, static_cast<std::size_t>(bytes.value()),
-                                     native(stream)),
-             "cudaMemsetAsync", ordinal_);
+  check_cuda(
+      cuda_api().memset_async(to, value, static_cast<std::size_t>(bytes.value()), native(stream)),
+      "cudaMemsetAsync", ordinal_);
 }
 
 void CudaDevice::record(Event event, Stream stream) {
@@ -183,6 +183,50 @@ bool CudaDevice::is_capturing(Stream stream) {
   check_cuda(cuda_api().stream_is_capturing(native(stream), &status), "cudaStreamIsCapturing",
              ordinal_);
   return status != cudaStreamCaptureStatusNone;
+}
+
+Event CudaDevice::create_timed_event() {
+  const CurrentDevice current(ordinal_);
+  cudaEvent_t event = nullptr;
+  check_cuda(cuda_api().event_create_with_flags(&event, cudaEventDefault),
+             "cudaEventCreateWithFlags", ordinal_);
+  return {event};
+}
+
+double CudaDevice::elapsed_us(Event start, Event end) {
+  float milliseconds = 0;
+  check_cuda(cuda_api().event_elapsed_time(&milliseconds, native(start), native(end)),
+             "cudaEventElapsedTime", ordinal_);
+  return 1e3 * static_cast<double>(milliseconds);
+}
+
+void CudaDevice::begin_capture(Stream stream) {
+  const CurrentDevice current(ordinal_);
+  check_cuda(cuda_api().stream_begin_capture(native(stream), cudaStreamCaptureModeThreadLocal),
+             "cudaStreamBeginCapture", ordinal_);
+}
+
+DeviceGraph CudaDevice::end_capture(Stream stream) {
+  const CurrentDevice current(ordinal_);
+  cudaGraph_t graph = nullptr;
+  check_cuda(cuda_api().stream_end_capture(native(stream), &graph), "cudaStreamEndCapture",
+             ordinal_);
+  cudaGraphExec_t ready = nullptr;
+  const cudaError_t status = cuda_api().graph_instantiate(&ready, graph, 0);
+  static_cast<void>(cuda_api().graph_destroy(graph));
+  check_cuda(status, "cudaGraphInstantiate", ordinal_);
+  return {ready};
+}
+
+void CudaDevice::launch(Stream stream, DeviceGraph graph) {
+  const CurrentDevice current(ordinal_);
+  check_cuda(cuda_api().graph_launch(static_cast<cudaGraphExec_t>(graph.handle), native(stream)),
+             "cudaGraphLaunch", ordinal_);
+}
+
+void CudaDevice::destroy_graph(DeviceGraph graph) noexcept {
+  if (!graph.handle) return;
+  static_cast<void>(cuda_api().graph_exec_destroy(static_cast<cudaGraphExec_t>(graph.handle)));
 }
 
 bool CudaDevice::query(Event event) {

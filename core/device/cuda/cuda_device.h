@@ -44,7 +44,14 @@ class CudaDevice final : public Device {
   void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
   void record(Event event, Stream stream) override;
   void wait(Stream stream, Event event) override;
+  Event create_timed_event() override;
+  double elapsed_us(Event start, Event end) override;
+  bool has_graphs() const override { return true; }
   bool is_capturing(Stream stream) override;
+  void begin_capture(Stream stream) override;
+  DeviceGraph end_capture(Stream stream) override;
+  void launch(Stream stream, DeviceGraph graph) override;
+  void destroy_graph(DeviceGraph graph) noexcept override;
   bool query(Event event) override;
   bool synchronize(Event event, Deadline deadline) override;
 

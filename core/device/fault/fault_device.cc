@@ -6,10 +6,21 @@
 namespace weft {
 
 const char* name(DeviceCall call) {
-  constexpr const char* kNames[kDeviceCalls] = {
-      "allocate", "allocate_shared", "allocate_pinned", "create_stream", "create_event",
-      "submit",   "copy",            "fill",            "record",        "wait",
-      "query",    "synchronize",     "enable_peer"};
+  constexpr const char* kNames[kDeviceCalls] = {"allocate",
+                                                "allocate_shared",
+                                                "allocate_pinned",
+                                                "create_stream",
+                                                "create_event",
+                                                "submit",
+                                                "copy",
+                                                "fill",
+                                                "record",
+                                                "wait",
+                                                "query",
+                                                "synchronize",
+                                                "enable_peer",
+                                                "begin_capture",
+                                                "launch"};
   return kNames[static_cast<int>(call)];
 }
 
@@ -69,6 +80,21 @@ Stream FaultDevice::create_stream(StreamPriority priority) {
 Event FaultDevice::create_event() {
   before(DeviceCall::create_event);
   return inner_.create_event();
+}
+
+Event FaultDevice::create_timed_event() {
+  before(DeviceCall::create_event);
+  return inner_.create_timed_event();
+}
+
+void FaultDevice::begin_capture(Stream stream) {
+  before(DeviceCall::begin_capture);
+  inner_.begin_capture(stream);
+}
+
+void FaultDevice::launch(Stream stream, DeviceGraph graph) {
+  before(DeviceCall::launch);
+  inner_.launch(stream, graph);
 }
 
 void FaultDevice::submit(Stream stream, const Work& work) {

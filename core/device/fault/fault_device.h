@@ -34,9 +34,11 @@ enum class DeviceCall : std::uint8_t {
   wait,
   query,
   synchronize,
-  enable_peer
+  enable_peer,
+  begin_capture,
+  launch
 };
-inline constexpr int kDeviceCalls = 13;
+inline constexpr int kDeviceCalls = 15;
 const char* name(DeviceCall call);
 
 class FaultDevice final : public Device {
@@ -64,12 +66,19 @@ class FaultDevice final : public Device {
   void destroy_stream(Stream stream) noexcept override { inner_.destroy_stream(stream); }
   Event create_event() override;
   void destroy_event(Event event) noexcept override { inner_.destroy_event(event); }
+  Event create_timed_event() override;
+  double elapsed_us(Event start, Event end) override { return inner_.elapsed_us(start, end); }
+  bool has_graphs() const override { return inner_.has_graphs(); }
+  bool is_capturing(Stream stream) override { return inner_.is_capturing(stream); }
+  void begin_capture(Stream stream) override;
+  DeviceGraph end_capture(Stream stream) override { return inner_.end_capture(stream); }
+  void launch(Stream stream, DeviceGraph graph) override;
+  void destroy_graph(DeviceGraph graph) noexcept override { inner_.destroy_graph(graph); }
   void submit(Stream stream, const Work& work) override;
   void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
   void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
   void record(Event event, Stream stream) override;
   void wait(Stream stream, Event event) override;
-  bool is_capturing(Stream stream) override { return inner_.is_capturing(stream); }
   bool query(Event event) override;
   bool synchronize(Event event, Deadline deadline) override;
   bool can_access(DeviceId peer) const override { return inner_.can_access(peer); }

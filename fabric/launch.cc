@@ -1,0 +1,270 @@
+// How a fabric starts operations: at once, or recorded in a graph.
+#include <algorithm>
+#include <utility>
+
+#include "fabric/fabric.h"
+
+namespace weft::fabric {
+namespace {
+
+constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to leave after an error
+
+}  // namespace
+
+std::shared_ptr<Operation> Fabric::idle_operation() {
+  for (const auto& operation : operations_) {
+    if (operation.use_count() == 1 && operation->done()) return operation;
+  }
+  operations_.push_back(std::make_shared<Operation>(*this));
+  return operations_.back();
+}
+
+std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
+                                          std::span<const Stream> user_streams) {
+  const std::int64_t enqueue_ns = now_ns();
+  if (forked()) check_usable();
+  const MutexLock lock(launch_mutex_);
+  decide_ended();
+  check_usable();
+  if (recording_) return record(prepare, enqueue_ns);
+  const bool captured = are_capturing(user_streams);
+  std::shared_ptr<Operation> operation = idle_operation();
+  operation->begin(next_id_, enqueue_ns);
+  try {
+    if (!captured && !user_streams.empty() && !runs_on(user_streams)) {
+      join_user_streams(*operation, user_streams);
+    }
+    prepare(*operation);
+  } catch (...) {
+    operation->drop_kept();
+    throw;
+  }
+  ++next_id_;
+  if (captured) {
+    submit_captured(*operation, user_streams);
+    return operation;
+  }
+  return submit(std::move(operation), user_streams, nullptr);
+}
+
+std::shared_ptr<Operation> Fabric::record(const PrepareFn& prepare, std::int64_t enqueue_ns) {
+  auto operation = std::make_shared<Operation>(*this);
+  operation->begin(next_id_, enqueue_ns);
+  prepare(*operation);
+  ++next_id_;
+  recording_->operations_.push_back(operation);
+  return operation;
+}
+
+// Are the caller's streams being captured into the caller's graph? Then all of them.
+bool Fabric::are_capturing(std::span<const Stream> user_streams) const {
+  std::size_t capturing = 0;
+  for (std::size_t r = 0; r < user_streams.size(); ++r) {
+    if (ranks_[r].device->is_capturing(user_streams[r])) ++capturing;
+  }
+  if (capturing != 0 && capturing != user_streams.size()) {
+    fail(ErrorCode::invalid_argument, capturing, " of ", user_streams.size(),
+         " streams are being captured into a graph: all or none");
+  }
+  return capturing != 0;
+}
+
+// May works go straight onto the caller's streams? Not if ranks of one device would queue up on one
+// stream, behind each other.
+bool Fabric::runs_on(std::span<const Stream> user_streams) const {
+  for (std::size_t a = 0; a < user_streams.size(); ++a) {
+    for (std::size_t b = 0; b < a; ++b) {
+      if (user_streams[a].handle == user_streams[b].handle &&
+          ranks_[a].device->id() == ranks_[b].device->id()) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+void Fabric::join_user_streams(Operation& operation, std::span<const Stream> user_streams) {
+  for (std::size_t r = operation.joined_.size(); r < ranks_.size(); ++r) {
+    operation.joined_.push_back(ranks_[r].device->create_event());
+  }
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    ranks_[r].device->record(operation.joined_[r], user_streams[r]);
+    ranks_[r].device->wait(ranks_[r].stream, operation.joined_[r]);
+  }
+}
+
+// The caller's graph now holds the works, with copies of their parameters.
+void Fabric::submit_captured(Operation& operation, std::span<const Stream> user_streams) {
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (operation.works_[r].run) ranks_[r].device->submit(user_streams[r], operation.works_[r]);
+  }
+  operation.drop_kept();
+}
+
+// From here on a failure is a fault of the operation: ranks already launched are told to leave.
+std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
+                                          std::span<const Stream> user_streams, Graph* timed) {
+  operation->commit();
+  const bool straight = !user_streams.empty() && runs_on(user_streams);
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    try {
+      const Stream stream = straight ? user_streams[r] : ranks_[r].stream;
+      submit_rank(*operation, r, stream, timed);
+      if (!straight && !user_streams.empty()) {
+        ranks_[r].device->wait(user_streams[r], operation->ended_[r]);
+      }
+    } catch (const Error& cause) {
+      const Error error = operation->blamed(cause, r);
+      poison(error);
+      // What the ranks use must outlive them; they leave at once.
+      operation->wait_until(Deadline::after_ns(kLeaveGrace));
+      throw error;
+    }
+  }
+  return operation;
+}
+
+void Fabric::submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed) {
+  RankState& rank = ranks_[r];
+  Device& device = *rank.device;
+  if (rank.last_ended.handle && rank.last_stream.handle != stream.handle) {
+    device.wait(stream, rank.last_ended);
+  }
+  if (timed) device.record(timed->starts_[r], stream);
+  const Graph* graph = operation.replayed_.get();
+  if (!graph) {
+    if (operation.works_[r].run) device.submit(stream, operation.works_[r]);
+  } else if (r < graph->graphs_.size()) {
+    device.launch(stream, graph->graphs_[r]);
+  } else if (graph->graphs_.empty()) {
+    for (const auto& recorded : graph->operations_) {
+      if (recorded->works_[r].run) device.submit(stream, recorded->works_[r]);
+    }
+  } else {
+    device.wait(stream, operation.ended_[0]);  // a joint graph runs on rank 0's stream
+  }
+  if (timed) device.record(timed->ends_[r], stream);
+  device.record(operation.ended_[r], stream);
+  rank.last_stream = stream;
+  rank.last_ended = operation.ended_[r];
+}
+
+// Capture and replay
+
+void Fabric::begin_capture() {
+  if (forked()) check_usable();
+  const MutexLock lock(launch_mutex_);
+  check_usable();
+  if (recording_) fail(ErrorCode::invalid_argument, "the fabric is already being captured");
+  std::vector<Device*> devices;
+  for (const RankState& rank : ranks_) devices.push_back(rank.device);
+  recording_ = std::make_shared<Graph>(std::move(devices));
+}
+
+std::shared_ptr<Graph> Fabric::end_capture() {
+  const MutexLock lock(launch_mutex_);
+  if (!recording_) fail(ErrorCode::invalid_argument, "the fabric is not being captured");
+  const std::shared_ptr<Graph> graph = std::exchange(recording_, nullptr);
+  check_usable();
+  graph->joint_ = std::any_of(graph->operations_.begin(), graph->operations_.end(),
+                              [](const auto& operation) { return operation->info().joint; });
+  if (!ranks_.front().device->has_graphs()) return graph;
+  // Streams that are captured take no waits from outside: everything before has to have ended.
+  if (!drain(Deadline::after_ns(kLeaveGrace))) {
+    fail(ErrorCode::collective_timeout, "capture: operations are still under way");
+  }
+  graph->joint_ ? instantiate_joint(*graph) : instantiate(*graph);
+  return graph;
+}
+
+void Fabric::drop_capture() noexcept {
+  const MutexLock lock(launch_mutex_);
+  recording_.reset();
+}
+
+bool Fabric::capturing() const {
+  const MutexLock lock(launch_mutex_);
+  return recording_ != nullptr;
+}
+
+void Fabric::instantiate(Graph& graph) {
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    Device& device = *ranks_[r].device;
+    device.begin_capture(ranks_[r].stream);
+    std::optional<Error> error;
+    for (const auto& recorded : graph.operations_) {
+      try {
+        if (recorded->works_[r].run) device.submit(ranks_[r].stream, recorded->works_[r]);
+      } catch (const Error& caught) {
+        error = caught;
+        break;
+      }
+    }
+    graph.graphs_.push_back(device.end_capture(ranks_[r].stream));
+    if (error) throw *error;
+  }
+}
+
+// One device graph: it begins on rank 0's stream, and the others join it and come back.
+void Fabric::instantiate_joint(Graph& graph) {
+  for (const RankState& rank : ranks_) graph.edges_.push_back(rank.device->create_event());
+  Device& first = *ranks_.front().device;
+  first.begin_capture(ranks_.front().stream);
+  std::optional<Error> error;
+  try {
+    first.record(graph.edges_.front(), ranks_.front().stream);
+    for (std::size_t r = 1; r < ranks_.size(); ++r) {
+      ranks_[r].device->wait(ranks_[r].stream, graph.edges_.front());
+    }
+    for (const auto& recorded : graph.operations_) {
+      for (std::size_t r = 0; r < ranks_.size(); ++r) {
+        const Work& work = recorded->works_[r];
+        if (work.run) ranks_[r].device->submit(ranks_[r].stream, work);
+      }
+    }
+    for (std::size_t r = 1; r < ranks_.size(); ++r) {
+      ranks_[r].device->record(graph.edges_[r], ranks_[r].stream);
+      first.wait(ranks_.front().stream, graph.edges_[r]);
+    }
+  } catch (const Error& caught) {
+    error = caught;
+  }
+  graph.graphs_.push_back(first.end_capture(ranks_.front().stream));
+  if (error) throw *error;
+}
+
+std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
+                                          std::span<const Stream> user_streams, bool timed) {
+  const std::int64_t enqueue_ns = now_ns();
+  if (forked()) check_usable();
+  const MutexLock lock(launch_mutex_);
+  decide_ended();
+  check_usable();
+  if (recording_) fail(ErrorCode::invalid_argument, "a graph cannot be replayed into a capture");
+  const bool can_time = timed && ranks_.front().device->has_graphs();
+  for (std::size_t r = graph->starts_.size(); can_time && r < ranks_.size(); ++r) {
+    graph->starts_.push_back(ranks_[r].device->create_timed_event());
+    graph->ends_.push_back(ranks_[r].device->create_timed_event());
+  }
+  std::shared_ptr<Operation> operation = idle_operation();
+  operation->begin(next_id_, enqueue_ns);
+  operation->describe_replay(graph, timeout_ns_);
+  if (!user_streams.empty() && !runs_on(user_streams)) {
+    join_user_streams(*operation, user_streams);
+  }
+  if (graph->joint_) {
+    // The joint graph starts after what is on every rank's stream.
+    for (std::size_t r = 1; r < ranks_.size(); ++r) {
+      const bool straight = !user_streams.empty() && runs_on(user_streams);
+      const Stream stream = straight ? user_streams[r] : ranks_[r].stream;
+      const Stream origin = straight ? user_streams[0] : ranks_[0].stream;
+      ranks_[r].device->record(graph->edges_[r], stream);
+      ranks_[0].device->wait(origin, graph->edges_[r]);
+      if (ranks_[r].last_ended.handle) ranks_[0].device->wait(origin, ranks_[r].last_ended);
+    }
+  }
+  ++next_id_;
+  return submit(std::move(operation), user_streams, can_time ? graph.get() : nullptr);
+}
+
+}  // namespace weft::fabric
