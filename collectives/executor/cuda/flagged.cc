@@ -30,7 +30,6 @@ FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, cons
   params.blocks = arena.layout.blocks;
   params.rank = call.rank.value();
   params.world = plan.world.value();
-  params.divisor = plan.op == ReduceOp::avg ? params.world : 0;
   return params;
 }
 

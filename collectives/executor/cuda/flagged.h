@@ -53,7 +53,6 @@ struct FlaggedParams {
   std::int32_t blocks = 0;        // words in `epochs`
   std::int32_t rank = 0;
   std::int32_t world = 0;
-  std::int32_t divisor = 0;  // of the result; 0: none
 };
 static_assert(std::is_trivially_copyable_v<FlaggedParams> && sizeof(FlaggedParams) <= 4000);
 

@@ -16,8 +16,8 @@ constexpr int kParts = 2;  // of a region: pieces, results
 template <class Fold>
 class TwoShot {
  public:
-  __device__ TwoShot(const FlaggedBlock& block, FaultLatch& latch, const Fold& fold)
-      : block_(block), params_(block.params), latch_(latch), fold_(fold) {
+  __device__ TwoShot(const FlaggedBlock& block, FaultLatch& latch)
+      : block_(block), params_(block.params), latch_(latch) {
     const auto vectors = static_cast<int>((params_.bytes + kLineBytes - 1) / kLineBytes);
     piece_ = (vectors + params_.world - 1) / params_.world;
     in_aligned_ = is_aligned(params_.input, kLineBytes);
@@ -70,7 +70,7 @@ class TwoShot {
       }
       fold_in<Fold>(partial, value[0], source == 0);
     }
-    const uint4 result = Sentinel<T>::without(finish(partial, fold_));
+    const uint4 result = Sentinel<T>::without(finish<Fold>(partial, params_.world));
     for (int step = 1; step < params_.world; ++step) {
       Sentinel<T>::store(lines(block_.peer(step), params_.rank, 1) + i, result);
     }
@@ -93,7 +93,6 @@ class TwoShot {
   const FlaggedBlock& block_;
   const FlaggedParams& params_;
   FaultLatch& latch_;
-  const Fold& fold_;
   int piece_;  // vectors in a piece
   bool in_aligned_;
   bool out_aligned_;
@@ -106,8 +105,7 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedP
   block.begin(&left);
   FaultLatch latch(&left, params.records + blockIdx.x, params.limits);
   if (!pass_fault_point(params, 0, latch)) return;
-  const Fold fold{params.divisor};
-  TwoShot<Fold>(block, latch, fold).run();
+  TwoShot<Fold>(block, latch).run();
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ __device__ bool take(const FlaggedBlock& block, int source, int i, FaultLatch& l
 }
 
 template <class Fold>
-__device__ void reduce(const FlaggedBlock& block, int lines, FaultLatch& latch, const Fold& fold) {
+__device__ void reduce(const FlaggedBlock& block, int lines, FaultLatch& latch) {
   using T = typename Fold::type;
   constexpr int kElements = static_cast<int>(kLinePayload / sizeof(T));
   const FlaggedParams& params = block.params;
@@ -79,7 +79,8 @@ __device__ void reduce(const FlaggedBlock& block, int lines, FaultLatch& latch, 
     }
     uint2 result;
 #pragma unroll
-    for (int e = 0; e < kElements; ++e) reinterpret_cast<T*>(&result)[e] = fold.last(partial[e]);
+    for (int e = 0; e < kElements; ++e)
+      reinterpret_cast<T*>(&result)[e] = Fold::last(partial[e], params.world);
     store_words<T>(params.output, at, params.bytes, out_aligned, result);
   }
 }
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedP
   if (!pass_fault_point(params, 0, latch)) return;
   push(block, lines, first);
   clear_one_line(block, lines);
-  reduce(block, lines, latch, Fold{params.divisor});
+  reduce<Fold>(block, lines, latch);
 }
 
 }  // namespace
