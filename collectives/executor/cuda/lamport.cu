@@ -12,7 +12,9 @@ namespace {
 using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
-constexpr int kVectors = 4;  // of a batch
+// Of a batch. Elements of 2 bytes are summed in twice the registers: with 4 they spill.
+template <class T>
+constexpr int kVectors = sizeof(T) == 2 ? 2 : 4;
 
 // Vectors [begin, end) of the vector; kWhole: all of them complete and aligned.
 template <class Fold, bool kWhole, int kCount>
@@ -119,8 +121,9 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedP
       is_aligned(params.input, kLineBytes) && is_aligned(params.output, kLineBytes);
   const int whole = aligned ? static_cast<int>(params.bytes / kLineBytes) : 0;
   const int all = static_cast<int>((params.bytes + kLineBytes - 1) / kLineBytes);
-  const Stretch<Fold, true, kVectors> wholes(block, 0, whole, latch);
-  uint4 own[kVectors];
+  constexpr int kCount = kVectors<typename Fold::type>;
+  const Stretch<Fold, true, kCount> wholes(block, 0, whole, latch);
+  uint4 own[kCount];
   wholes.load_first(own);
   block.begin(&left);
   if (!pass_fault_point(params, 0, latch) || !wholes.run(own) || whole == all) return;

@@ -11,7 +11,6 @@ namespace {
 using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
-constexpr int kParts = 2;  // of a region: pieces, results
 
 template <class Fold>
 class TwoShot {
@@ -48,7 +47,7 @@ class TwoShot {
     store_words<T>(params_.output, offset, params_.bytes, out_aligned_, value);
   }
   __device__ uint4* lines(int owner, int source, int part) const {
-    return block_.lines(owner, source, part, kParts);
+    return block_.lines(owner, source, part);
   }
 
   __device__ void scatter(int i) const {

@@ -161,9 +161,9 @@ void CudaDevice::copy(Stream stream, void* to, const void* from, Bytes bytes) {
 void CudaDevice::fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) {
   if (bytes.value() == 0) return;
   const CurrentDevice current(ordinal_);
-  check_cuda(cuda_api().memset_async(to, value, static_cast<std::size_t>(bytes.value()),
-                                     native(stream)),
-             "cudaMemsetAsync", ordinal_);
+  check_cuda(
+      cuda_api().memset_async(to, value, static_cast<std::size_t>(bytes.value()), native(stream)),
+      "cudaMemsetAsync", ordinal_);
 }
 
 void CudaDevice::record(Event event, Stream stream) {

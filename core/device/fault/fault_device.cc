@@ -6,10 +6,19 @@
 namespace weft {
 
 const char* name(DeviceCall call) {
-  constexpr const char* kNames[kDeviceCalls] = {
-      "allocate", "allocate_shared", "allocate_pinned", "create_stream", "create_event",
-      "submit",   "copy",            "fill",            "record",        "wait",
-      "query",    "synchronize",     "enable_peer"};
+  constexpr const char* kNames[kDeviceCalls] = {"allocate",
+                                                "allocate_shared",
+                                                "allocate_pinned",
+                                                "create_stream",
+                                                "create_event",
+                                                "submit",
+                                                "copy",
+                                                "fill",
+                                                "record",
+                                                "wait",
+                                                "query",
+                                                "synchronize",
+                                                "enable_peer"};
   return kNames[static_cast<int>(call)];
 }
 
