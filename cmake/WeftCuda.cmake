@@ -7,7 +7,7 @@
 # where the CMake variable was left alone.
 #
 # Architectures always carry a suffix: on plain sm_100 CuTe's bulk copies silently compile to nothing.
-# Mode on also compiles the files named *_simple.cu for sm_80: see weft_layer.
+# Mode on also compiles the kernels without newer instructions for sm_80: see weft_layer.
 foreach(name WEFT_CUDA WEFT_CUDA_ARCHITECTURES)
   if(DEFINED ENV{${name}} AND NOT "$ENV{${name}}" STREQUAL "")
     set(${name} "$ENV{${name}}")

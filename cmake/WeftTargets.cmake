@@ -17,7 +17,7 @@ function(weft_layer name)
     endforeach()
     # Besides the architectures asked for: kernels without newer instructions are compiled for sm_80.
     set(portable ${sources})
-    list(FILTER portable INCLUDE REGEX "_simple\\.cu$")
+    list(FILTER portable INCLUDE REGEX "(_simple|/ll|/lamport|/lamport_two_shot)\\.cu$")
     if(weft_cuda_mode STREQUAL "on" AND portable)
       set_source_files_properties(${portable} PROPERTIES COMPILE_OPTIONS
                                   "--generate-code=arch=compute_80,code=[sm_80]")

@@ -14,7 +14,7 @@ using collectives::Plan;
 namespace cuda = collectives::cuda;
 
 const char* name(Family family) {
-  constexpr const char* kNames[] = {"ll", "lamport", "two_shot"};
+  constexpr const char* kNames[] = {"ll", "lamport", "two_shot", "ring"};
   return kNames[static_cast<std::size_t>(family)];
 }
 
@@ -30,6 +30,7 @@ Rig::Rig(const RigOptions& options) : options_(options) {
   o.blocks = options.blocks;
   o.prepare_scratch = collectives::cuda_prepare_scratch;
   fabric_ = fabric::Fabric::open(std::move(o));
+  collectives::cuda_ring_preload(*fabric_);
   cuda::ll_preload(*fabric_);
   cuda::lamport_preload(*fabric_);
   const Bytes bytes(static_cast<std::int64_t>(options.bytes));
@@ -58,6 +59,7 @@ std::vector<cudaStream_t> Rig::streams() const {
 bool Rig::serves(const Call& call) const {
   const fabric::ArenaLayout& layout = fabric_->arena(Rank(0)).layout;
   const std::int64_t bytes = call.elements * item_bytes(call.dtype);
+  if (call.family == Family::ring) return true;
   if (call.family == Family::ll) return bytes <= cuda::ll_capacity(layout);
   return cuda::lamport_serves(call.dtype) &&
          bytes <= (call.family == Family::lamport ? cuda::lamport_capacity(layout)
@@ -71,7 +73,7 @@ std::int32_t Rig::blocks_for(const Call& call, std::int64_t bytes) const {
         return std::pair(&cuda::ll_blocks, &cuda::ll_kernel);
       case Family::lamport:
         return std::pair(&cuda::lamport_blocks, &cuda::lamport_kernel);
-      case Family::two_shot:
+      default:
         break;
     }
     return std::pair(&cuda::lamport_two_shot_blocks, &cuda::lamport_two_shot_kernel);
@@ -87,8 +89,14 @@ Plan Rig::plan(const Call& call) const {
   plan.op = call.op;
   plan.dtype = call.dtype;
   plan.world = fabric_->world();
-  plan.tiling.elements = call.elements;
-  plan.tiling.blocks = blocks_for(call, bytes);
+  if (call.family == Family::ring) {
+    plan.tiling =
+        schedule::make_tiling(call.elements, item, plan.world,
+                              collectives::cuda_ring_limits(*fabric_, call.dtype, call.blocks));
+  } else {
+    plan.tiling.elements = call.elements;
+    plan.tiling.blocks = blocks_for(call, bytes);
+  }
   plan.limits = {fabric_->timeout_ns(), fabric_->abort_flag(), 0};
   plan.fault = call.fault;
   for (std::size_t r = 0; r < inputs_.size(); ++r) {
@@ -137,6 +145,8 @@ Work work_of(Family family, const fabric::Fabric& fabric, const Plan& plan, Rank
       return cuda::lamport_work(fabric, plan, rank);
     case Family::two_shot:
       return cuda::lamport_two_shot_work(fabric, plan, rank);
+    case Family::ring:
+      return collectives::cuda_ring_work(fabric, plan, rank);
   }
   fail(ErrorCode::internal, "no such family");
 }

@@ -17,7 +17,8 @@
 
 namespace weft::bench {
 
-enum class Family : std::uint8_t { ll, lamport, two_shot };
+// The ring is there to be mixed with the others.
+enum class Family : std::uint8_t { ll, lamport, two_shot, ring };
 inline constexpr Family kFamilies[] = {Family::ll, Family::lamport, Family::two_shot};
 const char* name(Family family);
 

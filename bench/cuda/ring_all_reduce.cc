@@ -185,7 +185,7 @@ std::string row_json(Row row, const LinkRates& link) {
       << R"(, "algbw_gbps": )" << rate << R"(, "busbw_gbps": )" << rate << R"(, "pct_peak": )"
       << 100 * rate / link.both_ways << R"(, "blocks": )"
       << (row.blocks > 0 ? std::to_string(row.blocks) : "null") << R"(, "scratch_bytes": )"
-      << (row.blocks > 0 ? std::to_string(16 << 20) : "null") << R"(, "wrong": )" << row.wrong
+      << (row.blocks > 0 ? std::to_string(64 << 20) : "null") << R"(, "wrong": )" << row.wrong
       << R"(, "predicted": false})";
   return out.str();
 }

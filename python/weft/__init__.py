@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from weft import topology
     from weft.events import Events
     from weft.fabric import Fabric
+    from weft.graph import Graph
     from weft.rank_view import RankView
     from weft.work import Work
 
@@ -76,6 +77,7 @@ __version__: str = _weft.__version__
 _LAZY = {
     "Events": "weft.events",
     "Fabric": "weft.fabric",
+    "Graph": "weft.graph",
     "RankView": "weft.rank_view",
     "Work": "weft.work",
 }

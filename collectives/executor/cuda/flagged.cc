@@ -26,11 +26,11 @@ FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, cons
   params.limits = plan.limits;
   params.fault = plan.fault;
   params.bytes = vector_bytes(plan);
+  params.parity_lines = parity_lines(region);
   params.source_lines = lines_of_source(arena.layout, region, parts);
   params.blocks = arena.layout.blocks;
   params.rank = call.rank.value();
   params.world = plan.world.value();
-  params.divisor = plan.op == ReduceOp::avg ? params.world : 0;
   return params;
 }
 

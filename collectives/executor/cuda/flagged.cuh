@@ -47,12 +47,12 @@ struct FlaggedBlock {
     }
   }
 
-  // Where `source` puts its lines in the region of `owner`; `part` as in flagged_params().
-  __device__ uint4* lines(int owner, int source, int part = 0, int parts = 1) const {
+  // Where `source` puts its lines in the region of `owner`.
+  __device__ uint4* lines(int owner, int source, int part = 0) const {
     const int index = source < owner ? source : source - 1;
-    const int parity = static_cast<int>(epoch & 1U);
-    const int place = (parity * parts + part) * (params.world - 1) + index;
-    return reinterpret_cast<uint4*>(params.regions[owner]) + place * params.source_lines;
+    const int place = part * (params.world - 1) + index;
+    return reinterpret_cast<uint4*>(params.regions[owner]) + (epoch & 1U) * params.parity_lines +
+           place * params.source_lines;
   }
   // The `step`-th peer after this rank, 1 <= step < world: so that not all push to one at a time.
   __device__ int peer(int step) const {

@@ -1,8 +1,8 @@
 // What the two flagged families share: LL (ll.h) and Lamport (lamport.h). Plain C++.
 //
 // In both a rank pushes its data into regions of its peers' scratch, and every piece of data tells
-// by itself that it has arrived: no signal, no fence, no barrier. Each region has two parities, and
-// an operation uses the one that its epoch says.
+// by itself that it has arrived: no signal, no fence, no barrier. Each region has two parities, its
+// halves, whatever an operation keeps in them; an operation uses the one that its epoch says.
 //
 // Invariants (E: an operation of the family; e, e + 1, ...: its successors in that family)
 //   1. In every operation every rank sends at least one line to every peer, and ends only when it
@@ -49,11 +49,11 @@ struct FlaggedParams {
   fabric::WaitLimits limits{};
   FaultPoint fault{};
   std::int64_t bytes = 0;         // of the vector
-  std::int64_t source_lines = 0;  // room for one source in one parity and part, in lines
+  std::int64_t parity_lines = 0;  // lines of a parity of the region
+  std::int64_t source_lines = 0;  // of them those of one source and part
   std::int32_t blocks = 0;        // words in `epochs`
   std::int32_t rank = 0;
   std::int32_t world = 0;
-  std::int32_t divisor = 0;  // of the result; 0: none
 };
 static_assert(std::is_trivially_copyable_v<FlaggedParams> && sizeof(FlaggedParams) <= 4000);
 
@@ -65,6 +65,7 @@ struct FlaggedCall {
 };
 
 std::int64_t vector_bytes(const Plan& plan);
+// `parts`: of what each source sends to one region; two-shot has pieces and results.
 FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, const Region& region,
                              std::int64_t parts = 1);
 

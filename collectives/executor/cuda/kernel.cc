@@ -1,35 +1,38 @@
 #include "collectives/executor/cuda/kernel.h"
 
 #include <algorithm>
+#include <array>
 #include <mutex>
-#include <vector>
+#include <unordered_map>
 
 #include "core/device/cuda/cuda_api.h"
 
 namespace weft::collectives::cuda {
 namespace {
 
-struct Known {
-  const void* function = nullptr;
-  int device = 0;
-  std::int32_t blocks = 0;
-};
+constexpr std::size_t kMaxDevices = 64;
+constexpr std::int32_t kUnknown = -1;
 
 // Blocks of the kernel that the device runs at once, if nothing else runs there.
 std::int32_t resident_blocks(const Kernel& kernel, int device) {
+  using OfDevices = std::array<std::int32_t, kMaxDevices>;
   static std::mutex mutex;
-  static auto& known = *new std::vector<Known>();
+  static auto& known = *new std::unordered_map<const void*, OfDevices>();
+  const auto index = static_cast<std::size_t>(device);
+  if (index >= kMaxDevices)
+    fail(ErrorCode::invalid_argument, "cuda:", device, " is beyond cuda:63");
   const std::scoped_lock lock(mutex);
-  for (const Known& k : known) {
-    if (k.function == kernel.function && k.device == device) return k.blocks;
-  }
+  const auto [found, is_new] = known.try_emplace(kernel.function);
+  if (is_new) found->second.fill(kUnknown);
+  std::int32_t& blocks = found->second[index];
+  if (blocks != kUnknown) return blocks;
   const CurrentDevice current(device);
   int multiprocessors = 0;
   check_cuda(
       cuda_api().device_get_attribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
       "cudaDeviceGetAttribute", device);
-  known.push_back({kernel.function, device, load_kernel(kernel, device) * multiprocessors});
-  return known.back().blocks;
+  blocks = load_kernel(kernel, device) * multiprocessors;
+  return blocks;
 }
 
 }  // namespace

@@ -8,6 +8,8 @@ namespace weft::collectives::cuda {
 namespace {
 
 constexpr std::int64_t kWarp = 32;
+constexpr ReduceOp kOps[] = {ReduceOp::sum, ReduceOp::avg, ReduceOp::min, ReduceOp::max,
+                             ReduceOp::prod};
 constexpr std::int64_t kVectorsOfBlock = 128;  // while there are blocks; 64 KiB on, on 2 x H200
 
 // `vectors`: how many 16-byte vectors the grid's threads share out.
@@ -51,7 +53,7 @@ bool lamport_serves(DType dtype) {
 
 void lamport_preload(const fabric::Fabric& fabric) {
   for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64}) {
-    for (const ReduceOp op : {ReduceOp::sum, ReduceOp::min, ReduceOp::max, ReduceOp::prod}) {
+    for (const ReduceOp op : kOps) {
       co_resident_blocks(fabric, lamport_kernel(dtype, op));
       co_resident_blocks(fabric, lamport_two_shot_kernel(dtype, op));
     }

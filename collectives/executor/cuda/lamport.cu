@@ -12,20 +12,16 @@ namespace {
 using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
-constexpr int kVectors = 4;  // of a batch
+// Of a batch. Elements of 2 bytes are summed in twice the registers: with 4 they spill.
+template <class T>
+constexpr int kVectors = sizeof(T) == 2 ? 2 : 4;
 
 // Vectors [begin, end) of the vector; kWhole: all of them complete and aligned.
 template <class Fold, bool kWhole, int kCount>
 class Stretch {
  public:
-  __device__ Stretch(const FlaggedBlock& block, int begin, int end, FaultLatch& latch,
-                     const Fold& fold)
-      : block_(block),
-        params_(block.params),
-        begin_(begin),
-        end_(end),
-        latch_(latch),
-        fold_(fold) {}
+  __device__ Stretch(const FlaggedBlock& block, int begin, int end, FaultLatch& latch)
+      : block_(block), params_(block.params), begin_(begin), end_(end), latch_(latch) {}
 
   // The thread's first batch, to be given to run().
   __device__ void load_first(uint4 (&own)[kCount]) const { load(begin_ + block_.thread, own); }
@@ -98,7 +94,7 @@ class Stretch {
 #pragma unroll
     for (int u = 0; u < kCount; ++u) {
       if (at(first, u) >= end_) continue;
-      const uint4 result = finish(partial[u], fold_);
+      const uint4 result = finish<Fold>(partial[u], params_.world);
       const std::int64_t offset = at(first, u) * kLineBytes;
       if constexpr (kWhole) {
         *reinterpret_cast<uint4*>(params_.output + offset) = result;
@@ -114,7 +110,6 @@ class Stretch {
   int begin_;
   int end_;
   FaultLatch& latch_;
-  const Fold& fold_;
 };
 
 template <class Fold>
@@ -126,13 +121,13 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedP
       is_aligned(params.input, kLineBytes) && is_aligned(params.output, kLineBytes);
   const int whole = aligned ? static_cast<int>(params.bytes / kLineBytes) : 0;
   const int all = static_cast<int>((params.bytes + kLineBytes - 1) / kLineBytes);
-  const Fold fold{params.divisor};
-  const Stretch<Fold, true, kVectors> wholes(block, 0, whole, latch, fold);
-  uint4 own[kVectors];
+  constexpr int kCount = kVectors<typename Fold::type>;
+  const Stretch<Fold, true, kCount> wholes(block, 0, whole, latch);
+  uint4 own[kCount];
   wholes.load_first(own);
   block.begin(&left);
   if (!pass_fault_point(params, 0, latch) || !wholes.run(own) || whole == all) return;
-  const Stretch<Fold, false, 1> rest(block, whole, all, latch, fold);
+  const Stretch<Fold, false, 1> rest(block, whole, all, latch);
   uint4 one[1];
   rest.load_first(one);
   rest.run(one);

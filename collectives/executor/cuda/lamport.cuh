@@ -98,10 +98,10 @@ __device__ void fold_in(typename Fold::Wide (&partial)[kElements], const uint4& 
   }
 }
 template <class Fold, int kElements>
-__device__ uint4 finish(const typename Fold::Wide (&partial)[kElements], const Fold& fold) {
+__device__ uint4 finish(const typename Fold::Wide (&partial)[kElements], int ranks) {
   Pack<typename Fold::type> pack;
 #pragma unroll
-  for (int e = 0; e < kElements; ++e) pack.elements[e] = fold.last(partial[e]);
+  for (int e = 0; e < kElements; ++e) pack.elements[e] = Fold::last(partial[e], ranks);
   return pack.whole;
 }
 

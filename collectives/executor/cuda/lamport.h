@@ -7,6 +7,9 @@
 //                            hop 2 pushes the results to all. 2 (world - 1) / world x the vector:
 //                            for 3 ranks and more.
 //
+// On 2 x H200 the one-shot is as fast as LL up to 64 KiB, and faster above; it needs all
+// multiprocessors' blocks from 4 MiB on.
+//
 // A word is 32 bits, 64 for float64: what is written and read whole. Invariants, beyond those of
 // flagged.h:
 //   1. Data is never all ones: that pattern is a NaN (or two of 16 bits), and becomes the canonical

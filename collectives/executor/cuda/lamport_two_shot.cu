@@ -11,13 +11,12 @@ namespace {
 using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
-constexpr int kParts = 2;  // of a region: pieces, results
 
 template <class Fold>
 class TwoShot {
  public:
-  __device__ TwoShot(const FlaggedBlock& block, FaultLatch& latch, const Fold& fold)
-      : block_(block), params_(block.params), latch_(latch), fold_(fold) {
+  __device__ TwoShot(const FlaggedBlock& block, FaultLatch& latch)
+      : block_(block), params_(block.params), latch_(latch) {
     const auto vectors = static_cast<int>((params_.bytes + kLineBytes - 1) / kLineBytes);
     piece_ = (vectors + params_.world - 1) / params_.world;
     in_aligned_ = is_aligned(params_.input, kLineBytes);
@@ -48,7 +47,7 @@ class TwoShot {
     store_words<T>(params_.output, offset, params_.bytes, out_aligned_, value);
   }
   __device__ uint4* lines(int owner, int source, int part) const {
-    return block_.lines(owner, source, part, kParts);
+    return block_.lines(owner, source, part);
   }
 
   __device__ void scatter(int i) const {
@@ -70,7 +69,7 @@ class TwoShot {
       }
       fold_in<Fold>(partial, value[0], source == 0);
     }
-    const uint4 result = Sentinel<T>::without(finish(partial, fold_));
+    const uint4 result = Sentinel<T>::without(finish<Fold>(partial, params_.world));
     for (int step = 1; step < params_.world; ++step) {
       Sentinel<T>::store(lines(block_.peer(step), params_.rank, 1) + i, result);
     }
@@ -93,7 +92,6 @@ class TwoShot {
   const FlaggedBlock& block_;
   const FlaggedParams& params_;
   FaultLatch& latch_;
-  const Fold& fold_;
   int piece_;  // vectors in a piece
   bool in_aligned_;
   bool out_aligned_;
@@ -106,8 +104,7 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedP
   block.begin(&left);
   FaultLatch latch(&left, params.records + blockIdx.x, params.limits);
   if (!pass_fault_point(params, 0, latch)) return;
-  const Fold fold{params.divisor};
-  TwoShot<Fold>(block, latch, fold).run();
+  TwoShot<Fold>(block, latch).run();
 }
 
 }  // namespace

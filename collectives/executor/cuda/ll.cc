@@ -10,7 +10,8 @@ namespace {
 constexpr std::int64_t kWarp = 32;
 constexpr DType kDTypes[] = {DType::bool_, DType::u8,  DType::i8,   DType::i16, DType::i32,
                              DType::i64,   DType::f16, DType::bf16, DType::f32, DType::f64};
-constexpr ReduceOp kOps[] = {ReduceOp::sum, ReduceOp::min, ReduceOp::max, ReduceOp::prod};
+constexpr ReduceOp kOps[] = {ReduceOp::sum, ReduceOp::avg, ReduceOp::min, ReduceOp::max,
+                             ReduceOp::prod};
 constexpr std::int64_t kLinesOfBlock = 256;  // up to 256 KiB on 2 x H200
 
 void launch(const WorkContext& context, const void* work_params) {

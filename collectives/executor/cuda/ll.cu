@@ -13,6 +13,21 @@ using fabric::cuda::FaultLatch;
 
 constexpr int kThreads = 512;
 
+// A line is two words of 64 bits: data below, flag above.
+using Line = ulonglong2;
+
+__device__ Line* lines_of(const FlaggedBlock& block, int owner, int source) {
+  return reinterpret_cast<Line*>(block.lines(owner, source));
+}
+__device__ Line make_line(const uint2& data, std::uint32_t epoch) {
+  const std::uint64_t flag = std::uint64_t{epoch} << 32;
+  return {flag | data.x, flag | data.y};
+}
+__device__ bool has_arrived(const Line& line, std::uint32_t epoch) {
+  return static_cast<std::uint32_t>(line.x >> 32) == epoch &&
+         static_cast<std::uint32_t>(line.y >> 32) == epoch;
+}
+
 __device__ uint2 load_line(const FlaggedParams& params, int i) {
   return load_words<std::uint8_t, uint2>(params.input, i * kLinePayload, params.bytes,
                                          is_aligned(params.input, kLinePayload));
@@ -23,10 +38,9 @@ __device__ void push(const FlaggedBlock& block, int lines, const uint2& first) {
   const FlaggedParams& params = block.params;
   for (int i = block.thread; i < lines; i += block.threads) {
     const uint2 data = i == block.thread ? first : load_line(params, i);
-    const uint4 line = {data.x, block.epoch, data.y, block.epoch};
+    const Line line = make_line(data, block.epoch);
     for (int step = 1; step < params.world; ++step) {
-      const int peer = block.peer(step);
-      ptx::st_relaxed_sys(block.lines(peer, params.rank) + i, line);
+      ptx::st_relaxed_sys(lines_of(block, block.peer(step), params.rank) + i, line);
     }
   }
 }
@@ -39,26 +53,26 @@ __device__ void clear_one_line(const FlaggedBlock& block, int lines) {
   const auto line =
       static_cast<int>(block.epoch / 2 % static_cast<std::uint32_t>(params.source_lines));
   if (source == params.rank || line < lines) return;
-  ptx::st_relaxed_sys(block.lines(params.rank, source) + line, uint4{0, 0, 0, 0});
+  ptx::st_relaxed_sys(lines_of(block, params.rank, source) + line, Line{0, 0});
 }
 
 // Waits for a line; false: the block leaves.
 __device__ bool take(const FlaggedBlock& block, int source, int i, FaultLatch& latch, uint2& data) {
-  const uint4* at = block.lines(block.params.rank, source) + i;
-  uint4 line = ptx::ld_relaxed_sys(at);
-  if (line.y != block.epoch || line.w != block.epoch) {
+  const Line* at = lines_of(block, block.params.rank, source) + i;
+  Line line = ptx::ld_relaxed_sys(at);
+  if (!has_arrived(line, block.epoch)) {
     latch.begin_wait();
     do {
       if (!go_on_waiting(block.params, source, 0, latch)) return false;
       line = ptx::ld_relaxed_sys(at);
-    } while (line.y != block.epoch || line.w != block.epoch);
+    } while (!has_arrived(line, block.epoch));
   }
-  data = {line.x, line.z};
+  data = {static_cast<std::uint32_t>(line.x), static_cast<std::uint32_t>(line.y)};
   return true;
 }
 
 template <class Fold>
-__device__ void reduce(const FlaggedBlock& block, int lines, FaultLatch& latch, const Fold& fold) {
+__device__ void reduce(const FlaggedBlock& block, int lines, FaultLatch& latch) {
   using T = typename Fold::type;
   constexpr int kElements = static_cast<int>(kLinePayload / sizeof(T));
   const FlaggedParams& params = block.params;
@@ -79,7 +93,8 @@ __device__ void reduce(const FlaggedBlock& block, int lines, FaultLatch& latch, 
     }
     uint2 result;
 #pragma unroll
-    for (int e = 0; e < kElements; ++e) reinterpret_cast<T*>(&result)[e] = fold.last(partial[e]);
+    for (int e = 0; e < kElements; ++e)
+      reinterpret_cast<T*>(&result)[e] = Fold::last(partial[e], params.world);
     store_words<T>(params.output, at, params.bytes, out_aligned, result);
   }
 }
@@ -95,7 +110,7 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ FlaggedP
   if (!pass_fault_point(params, 0, latch)) return;
   push(block, lines, first);
   clear_one_line(block, lines);
-  reduce(block, lines, latch, Fold{params.divisor});
+  reduce<Fold>(block, lines, latch);
 }
 
 }  // namespace

@@ -3,9 +3,8 @@
 //
 // A line is 16 bytes: {4 bytes of data, epoch, 4 bytes of data, epoch}. A line has arrived when
 // both flags are the operation's epoch. Invariants, beyond those of flagged.h:
-//   1. Data and flag share 8 bytes that are written and read in one access, so a flag never shows
-//      without its data. This is what the hardware keeps for a 16-byte access to aligned memory; a
-//      line is only ever written by one.
+//   1. Data and its flag share one 64-bit word, which is written and read whole: a flag never shows
+//      without its data.
 //   2. No flag survives its epoch's return after 2^32 operations: in epoch e, line (e / 2) mod
 //      (lines a source has) of e's parity is either among those that the peers write in e, and
 //      then carries e, or it is cleared by its owner. Nobody reads it then or writes it before

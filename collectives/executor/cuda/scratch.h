@@ -4,7 +4,7 @@
 //   [ protocol words ][ LL lines ][ Lamport words ][ slots ]
 //
 //   protocol words  one 32-bit epoch a block for each flagged family; only its own rank touches it
-//   LL lines        see ll.h; all zero when no operation runs and none ever ran
+//   LL lines        see ll.h; zero at first
 //   Lamport words   see lamport.h; all ones between operations
 //   slots           what is left: ring and the other families that signal by counts
 //
@@ -24,11 +24,11 @@ namespace weft::collectives::cuda {
 
 inline constexpr std::int64_t kLeastFlagged = 256 << 10;
 inline constexpr std::int64_t kMostLlBytes = 2 << 20;
-inline constexpr std::int64_t kMostLamportBytes = 32 << 20;
-inline constexpr std::int64_t kLlShare = 32;      // of the scratch, one part in so many
-inline constexpr std::int64_t kLamportShare = 2;  // likewise
-inline constexpr std::int64_t kLineBytes = 16;    // of an LL line and of a Lamport vector
-inline constexpr std::int64_t kLinePayload = 8;   // of an LL line
+inline constexpr std::int64_t kMostLamportBytes = 32 << 20;  // 2 ranks: vectors of 16 MiB
+inline constexpr std::int64_t kLlShare = 32;                 // of the scratch, one part in so many
+inline constexpr std::int64_t kLamportShare = 2;             // likewise
+inline constexpr std::int64_t kLineBytes = 16;   // of an LL line and of a Lamport vector
+inline constexpr std::int64_t kLinePayload = 8;  // of an LL line
 
 enum class FlaggedFamily : std::uint8_t { ll, lamport };
 inline constexpr std::int64_t kFlaggedFamilies = 2;
@@ -66,11 +66,16 @@ constexpr Region slots_region(const fabric::ArenaLayout& layout) {
   return {begin, std::max<std::int64_t>(0, layout.scratch_bytes - begin)};
 }
 
-// Lines of 16 bytes that one source has in one parity of a region, where each has `parts` parts.
+// Lines of 16 bytes in one parity of a region: a half of it.
+constexpr std::int64_t parity_lines(const Region& region) {
+  return region.bytes / (2 * kLineBytes);
+}
+
+// Of these, those of one source, where each source has `parts` parts.
 constexpr std::int64_t lines_of_source(const fabric::ArenaLayout& layout, const Region& region,
                                        std::int64_t parts = 1) {
   const std::int64_t sources = std::max(1, layout.world - 1);
-  return region.bytes / (2 * parts * sources * kLineBytes);
+  return parity_lines(region) / (parts * sources);
 }
 
 // Bytes of a rank's vector that the families can take. Both need at least 2 ranks.

@@ -2,6 +2,7 @@
 // failure.
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -13,6 +14,7 @@ namespace {
 // What the fake answers, and what it was asked. One at a time: tests run in one thread.
 struct Driver {
   cudaError_t malloc = cudaSuccess;
+  cudaError_t fill = cudaSuccess;
   cudaError_t event_query = cudaSuccess;
   cudaError_t enable_peer = cudaSuccess;
   cudaError_t pending = cudaSuccess;  // CUDA's last error
@@ -45,6 +47,10 @@ void fill_runtime(CudaApi& api) {
   };
   api.free = [](void*) { return cudaSuccess; };
   api.memset = [](void*, int, std::size_t) { return cudaSuccess; };
+  api.memset_async = [](void* memory, int value, std::size_t bytes, cudaStream_t) {
+    if (driver.fill == cudaSuccess) std::memset(memory, value, bytes);
+    return answer(driver.fill);
+  };
   api.device_synchronize = [] { return cudaSuccess; };
   api.event_query = [](cudaEvent_t) { return answer(driver.event_query); };
   api.device_can_access_peer = [](int* yes, int, int) { return *yes = 1, cudaSuccess; };
@@ -121,6 +127,22 @@ bool nothing_is_left() {
 }
 
 }  // namespace
+
+TEST_CASE("a fill reaches its bytes; a failed one is named") {
+  const FakeCuda fake;
+  CudaDevice device(1);
+  device.fill({}, driver.memory + 1, 5, Bytes(2));
+  device.fill({}, driver.memory, 6, Bytes(0));
+  CHECK(driver.memory[0] == 0);
+  CHECK(driver.memory[1] == 5);
+  CHECK(driver.memory[2] == 5);
+  CHECK(driver.memory[3] == 0);
+  driver.fill = cudaErrorInvalidValue;
+  const auto error = error_of([&] { device.fill({}, driver.memory, 7, Bytes(1)); });
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::cuda_error);
+  CHECK(error->message().find("cudaMemsetAsync") != std::string::npos);
+}
 
 TEST_CASE("a CUDA error becomes the error it means, names the call and leaves nothing behind") {
   const FakeCuda fake;
