@@ -1,0 +1,33 @@
+// The copy engines' kernel: sums a piece of every rank's, in rank order.
+#include "collectives/executor/cuda/copy_engine.h"
+#include "collectives/executor/cuda/rank_order.cuh"
+
+namespace weft::collectives::cuda {
+namespace {
+
+constexpr int kThreads = 512;
+constexpr int kUnroll = 4;
+
+__global__ void __launch_bounds__(kThreads) run(const __grid_constant__ SumParams params) {
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
+  const auto source = [&](int r) { return params.sources[r]; };
+  const auto target = [&](int) { return params.target; };
+  with_rank_order(params.dtype, params.op, params.world, [&](auto reduction) {
+    using T = typename decltype(reduction)::type;
+    const Share packs{first, stride, params.packed ? params.elements / Pack<T>::kElements : 0};
+    if (params.world == 2) {
+      reduce_two<kUnroll>(reduction, source(0), source(1), params.target, nullptr, packs);
+    } else {
+      reduce_many(reduction, params.world, source, 1, target, packs);
+    }
+    reduce_elements(reduction, params.world, source, 1, target,
+                    {packs.end * Pack<T>::kElements + first, stride, params.elements});
+  });
+}
+
+}  // namespace
+
+Kernel copy_engine_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+
+}  // namespace weft::collectives::cuda
