@@ -45,6 +45,7 @@ struct Case {
   DType dtype = DType::f32;
   std::int64_t elements = 0;  // as in move.h
   std::int32_t blocks = 64;
+  std::int64_t piece_bytes = cuda::kPushPieceBytes;  // of push
 };
 
 // Ranks on devices, with streams and the buffers of one case at a time.
@@ -87,7 +88,8 @@ class Ranks {
     const std::int64_t item = item_bytes(c.dtype);
     const std::int32_t blocks = std::min(c.blocks, most_blocks());
     if (c.family == Family::push) {
-      plan.tiling = push_two_shot_tiling(c.elements, item, plan.world, {0, kScratch}, blocks);
+      plan.tiling = push_two_shot_tiling(c.elements, item, plan.world, {0, kScratch}, blocks,
+                                         c.piece_bytes);
     } else if (c.family == Family::ring) {
       plan.tiling = schedule::make_tiling(c.elements, item, plan.world,
                                           cuda_ring_limits(*fabric_, c.dtype, blocks));
@@ -354,7 +356,7 @@ std::string text(const Case& c, int world) {
 class Checker {
  public:
   explicit Checker(const std::vector<int>& devices)
-      : ranks_(devices, 10, 0xfffffff0U, {2, 3, 1 << 12}) {}
+      : ranks_(devices, 10, 0xfffffff0U, {2, 3, 5, 2}) {}
 
   // One case by itself.
   void one(Case c, bool in_place, std::size_t shift_in, std::size_t shift_out) {
@@ -438,7 +440,7 @@ class Checker {
         one({Family::direct, {Motion::two_shot}, ReduceOp::sum, DType::f32, elements}, in_place, 0, 0);
         one({Family::direct, {Motion::one_shot}, ReduceOp::sum, DType::f32, elements}, in_place, 0, 0);
         one({Family::push, {}, ReduceOp::sum, DType::f32, elements, 7}, in_place, 0, 0);
-        one({Family::push, {}, ReduceOp::sum, DType::bf16, elements, 128}, in_place, 0, 0);
+        one({Family::push, {}, ReduceOp::sum, DType::bf16, elements, 128, 8192}, in_place, 0, 0);
         one({Family::copy_engine, {}, ReduceOp::sum, DType::f32, elements}, in_place, 0, 0);
       }
     }
@@ -564,10 +566,13 @@ class WholeGraph {
 class Timing {
  public:
   explicit Timing(const std::string& nccl) : nccl_(nccl, 2) {
-    for (const auto& [lanes, slots] : {std::pair{1, 2}, {2, 2}, {2, 3}, {2, 4}, {1, 4}}) {
-      ranks_.push_back(std::make_unique<Ranks>(std::vector<int>{0, 1}, 10.0, 0,
-                                               CopyEngines::Options{lanes, slots, 4 << 20}));
-      names_.push_back("ce_l" + std::to_string(lanes) + "_s" + std::to_string(slots));
+    const CopyEngines::Options options[] = {{1, 2, 2, 1}, {1, 2, 2, 2}, {1, 2, 4, 1},
+                                            {1, 2, 4, 2}, {1, 3, 4, 1}, {2, 2, 2, 2}};
+    for (const CopyEngines::Options& o : options) {
+      ranks_.push_back(
+          std::make_unique<Ranks>(std::vector<int>{0, 1}, 10.0, 0, o));
+      names_.push_back("ce_l" + std::to_string(o.lanes) + "_s" + std::to_string(o.slots) + "_p" +
+                       std::to_string(o.pieces) + "_t" + std::to_string(o.tail));
     }
     for (int d = 0; d < 2; ++d) {
       const CurrentDevice current(d);
@@ -610,7 +615,11 @@ class Timing {
         add("two_shot" + b, {Family::direct, {Motion::two_shot}, ReduceOp::sum, DType::f32, elements, blocks});
       }
       if (blocks >= 64 && bytes >= (1 << 20)) {
-        add("push" + b, {Family::push, {}, ReduceOp::sum, DType::f32, elements, blocks});
+        for (const std::int64_t piece : {8 << 10, 16 << 10, 32 << 10}) {
+          if (blocks == 64 && piece != (16 << 10)) continue;
+          add("push" + b + "_" + std::to_string(piece >> 10) + "k",
+              {Family::push, {}, ReduceOp::sum, DType::f32, elements, blocks, piece});
+        }
       }
     }
     add("ring", {Family::ring, {}, ReduceOp::sum, DType::f32, elements, 64});
@@ -673,7 +682,8 @@ class Timing {
       const CurrentDevice current(d);
       check_cuda(cudaStreamSynchronize(ranks_.front()->streams()[static_cast<std::size_t>(d)]), "sync");
       const auto* out = static_cast<const std::byte*>(out_[static_cast<std::size_t>(d)]);
-      for (const std::size_t at : {std::size_t{0}, bytes / 2, bytes - window}) {
+      for (const std::size_t at :
+           {std::size_t{0}, std::min(bytes / 2, bytes - window), bytes - window}) {
         check_cuda(cudaMemcpy(pattern.data(), out + at, window, cudaMemcpyDefault), "copy");
         const std::size_t first = at / sizeof(float);
         for (std::size_t i = 0; i < pattern.size(); ++i) {
@@ -702,7 +712,7 @@ int run(const std::vector<std::string>& words) {
   if (words.size() == 1 && words[0] == "faults") return faults();
   if (words.size() >= 2 && words[0] == "time") {
     Timing timing(words[1]);
-    const std::size_t least = words.size() > 2 ? std::stoull(words[2]) : std::size_t{1} << 18;
+    const std::size_t least = words.size() > 2 ? std::stoull(words[2]) : std::size_t{1} << 16;
     const std::size_t most = words.size() > 3 ? std::stoull(words[3]) : std::size_t{1} << 30;
     for (std::size_t bytes = least; bytes <= most; bytes *= 4) {
       for (const bool in_place : {false, true}) timing.run(bytes, in_place);

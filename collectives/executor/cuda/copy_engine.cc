@@ -54,15 +54,6 @@ std::byte* output_of(const Plan& plan, std::size_t rank) {
   return static_cast<std::byte*>(plan.outputs[rank]);
 }
 
-// Whole slots while there is much left; then ever less, so that little is left to do behind the
-// last copy.
-std::int64_t next_piece(std::int64_t left, std::int64_t slot, std::int64_t least,
-                        std::int64_t align) {
-  if (left <= 2 * least) return std::min(left, slot);
-  const std::int64_t half = schedule::ceil_div(left / 2, align) * align;
-  return std::min({left, slot, std::max(half, least)});
-}
-
 }  // namespace
 
 CopyEngines::CopyEngines(const fabric::Fabric& fabric, const Options& options)
@@ -187,7 +178,7 @@ void CopyEngines::sum(const Plan& plan, const ScratchPart& scratch, const Piece&
         "sum",
         [](const WorkContext& context, const void* work_params) {
           cuda::SumParams sum = *static_cast<const cuda::SumParams*>(work_params);
-          const cuda::Kernel kernel = cuda::copy_engine_kernel();
+          const cuda::Kernel kernel = cuda::copy_engine_kernel(sum.dtype, sum.op);
           cudaLaunchConfig_t config{};
           const std::int64_t all = schedule::ceil_div(sum.elements, kernel.threads);
           config.gridDim =
@@ -218,10 +209,14 @@ void CopyEngines::all_reduce(const Plan& plan, const ScratchPart& scratch) const
   piece.chunk =
       schedule::ceil_div(schedule::ceil_div(plan.tiling.elements, n), align) * align;
   piece.slot_bytes = scratch.bytes / ((n - 1) * options_.slots) / kAlign * kAlign;
+  const std::int64_t pieces = std::max<std::int64_t>(
+      options_.pieces, schedule::ceil_div(piece.chunk * item, piece.slot_bytes));
+  const std::int64_t whole = schedule::ceil_div(schedule::ceil_div(piece.chunk, pieces), align) * align;
+  const std::int64_t part = schedule::ceil_div(schedule::ceil_div(whole, options_.tail), align) * align;
   begin();
   for (; piece.begin < piece.chunk; piece.begin += piece.count, ++piece.number) {
-    piece.count = next_piece(piece.chunk - piece.begin, piece.slot_bytes / item,
-                             options_.least_bytes / item, align);
+    const std::int64_t left = piece.chunk - piece.begin;
+    piece.count = std::min(left, left > whole ? whole : part);
     push(plan, scratch, piece);
     sum(plan, scratch, piece);
   }

@@ -6,21 +6,17 @@ namespace weft::collectives::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kUnroll = 4;
 
+template <class Order>
 __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ SumParams params) {
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
   const auto source = [&](int r) { return params.sources[r]; };
   const auto target = [&](int) { return params.target; };
-  with_rank_order(params.dtype, params.op, params.world, [&](auto reduction) {
+  with_rank_order_of<Order>(params.dtype, params.op, params.world, [&](auto reduction) {
     using T = typename decltype(reduction)::type;
     const Share packs{first, stride, params.packed ? params.elements / Pack<T>::kElements : 0};
-    if (params.world == 2) {
-      reduce_two<kUnroll>(reduction, source(0), source(1), params.target, nullptr, packs);
-    } else {
-      reduce_many(reduction, params.world, source, 1, target, packs);
-    }
+    reduce_packs<Order>(reduction, params.world, source, 1, target, packs);
     reduce_elements(reduction, params.world, source, 1, target,
                     {packs.end * Pack<T>::kElements + first, stride, params.elements});
   });
@@ -28,6 +24,10 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ SumParam
 
 }  // namespace
 
-Kernel copy_engine_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+Kernel copy_engine_kernel(DType dtype, ReduceOp op) {
+  return choose_rank_order(dtype, op, [](auto order) {
+    return Kernel{reinterpret_cast<const void*>(&run<typename decltype(order)::type>), kThreads, 0};
+  });
+}
 
 }  // namespace weft::collectives::cuda

@@ -41,7 +41,8 @@ struct SumParams {
 static_assert(std::is_trivially_copyable_v<SumParams> && sizeof(SumParams) <= 4000);
 
 // target = sum of the sources, in their order. Any grid.
-Kernel copy_engine_kernel();
+// Several dtypes and ops share one.
+Kernel copy_engine_kernel(DType dtype, ReduceOp op);
 
 }  // namespace cuda
 
@@ -51,9 +52,10 @@ Kernel copy_engine_kernel();
 class CopyEngines {
  public:
   struct Options {
-    int lanes = 2;                             // streams a rank and direction
-    int slots = 3;                             // a source
-    std::int64_t least_bytes = 4 << 20;        // a piece, but the last
+    int lanes = 1;   // streams a rank and direction
+    int slots = 2;   // a source
+    int pieces = 4;  // of a chunk at least
+    int tail = 1;    // parts of the last piece: what is summed and copied last should be little
   };
   CopyEngines(const fabric::Fabric& fabric, const Options& options);
   explicit CopyEngines(const fabric::Fabric& fabric) : CopyEngines(fabric, Options()) {}

@@ -51,6 +51,8 @@ bool pushes(Motion motion) {
   return motion != Motion::one_shot && motion != Motion::reduce_scatter;
 }
 
+bool sums(Motion motion) { return motion <= Motion::reduce_scatter; }
+
 void fill_moves(const Launch& launch, DirectParams& params) {
   const Plan& plan = *launch.plan;
   const std::int64_t item = item_bytes(plan.dtype);
@@ -87,7 +89,7 @@ void run(const WorkContext& context, const void* work_params) {
   params.layout = fabric.arena(launch.rank).layout;
   params.limits = plan.limits;
   params.records = fabric.fault_record(launch.rank, 0);
-  const Kernel kernel = cuda::direct_kernel();
+  const Kernel kernel = cuda::direct_kernel(sums(launch.motion.motion), plan.dtype, plan.op);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(plan.tiling.blocks));
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));

@@ -14,7 +14,6 @@ namespace weft::collectives::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kUnroll = 4;
 constexpr int kCopyUnroll = 8;
 constexpr std::uint32_t kEntered = 1;
 constexpr std::uint32_t kMoved = 2;
@@ -65,21 +64,16 @@ __device__ void beside_packs(const DirectMove& move, int pack, int unit, const B
   }
 }
 
-template <class Reduction>
+template <class Order, class Reduction>
 __device__ void reduce_move(const Reduction& reduction, const DirectParams& params,
                             const DirectMove& move) {
   using T = typename Reduction::type;
   const Route route{params, move, move.head};
   if (move.head >= 0) {
-    const Share share = share_of((move.bytes - move.head) / Pack<T>::kBytes);
-    if (route.sources() == 2) {
-      reduce_two<kUnroll>(reduction, route.source(0), route.source(1), route.target(0),
-                          route.targets() > 1 ? route.target(1) : nullptr, share);
-    } else {
-      reduce_many(
-          reduction, route.sources(), [&](int r) { return route.source(r); }, route.targets(),
-          [&](int t) { return route.target(t); }, share);
-    }
+    reduce_packs<Order>(
+        reduction, route.sources(), [&](int r) { return route.source(r); }, route.targets(),
+        [&](int t) { return route.target(t); },
+        share_of((move.bytes - move.head) / Pack<T>::kBytes));
   }
   beside_packs(move, Pack<T>::kBytes, sizeof(T), [&](std::int64_t skip, const Share& share) {
     const Route rest{params, move, skip};
@@ -111,14 +105,18 @@ __device__ void copy_move(const DirectParams& params, const DirectMove& move) {
   by(std::uint8_t{});
 }
 
+// The moves of a plan all sum, or none does.
+struct Copies {};
+
+template <class Order>
 __device__ void move_all(const DirectParams& params) {
   for (int m = 0; m < params.move_count; ++m) {
-    const DirectMove& move = params.moves[m];
-    if (move.from != kAllOfThem) {
-      copy_move(params, move);
+    if constexpr (std::is_same_v<Order, Copies>) {
+      copy_move(params, params.moves[m]);
     } else {
-      with_rank_order(params.dtype, params.op, params.layout.world,
-                      [&](auto reduction) { reduce_move(reduction, params, move); });
+      with_rank_order_of<Order>(
+          params.dtype, params.op, params.layout.world,
+          [&](auto reduction) { reduce_move<Order>(reduction, params, params.moves[m]); });
     }
   }
 }
@@ -131,6 +129,7 @@ __device__ bool fault_at(const DirectParams& params, int step, fabric::cuda::Fau
   return !latch.left();
 }
 
+template <class Order>
 __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ DirectParams params) {
   __shared__ std::uint32_t left;
   const int block = static_cast<int>(blockIdx.x);
@@ -140,7 +139,7 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ Direc
   __syncthreads();
   if (!fault_at(params, 0, latch)) return;
   if (!tokens.pass(kEntered, false, 0, latch)) return;
-  move_all(params);
+  move_all<Order>(params);
   if (!fault_at(params, 1, latch)) return;
   if (!tokens.pass(kMoved, params.pushes, 1, latch)) return;
   tokens.finish(kMoved);
@@ -148,6 +147,11 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ Direc
 
 }  // namespace
 
-Kernel direct_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+Kernel direct_kernel(bool sums, DType dtype, ReduceOp op) {
+  const auto make = [](auto order) {
+    return Kernel{reinterpret_cast<const void*>(&run<typename decltype(order)::type>), kThreads, 0};
+  };
+  return sums ? choose_rank_order(dtype, op, make) : make(std::type_identity<Copies>{});
+}
 
 }  // namespace weft::collectives::cuda

@@ -52,7 +52,8 @@ struct DirectParams {
 };
 static_assert(std::is_trivially_copyable_v<DirectParams> && sizeof(DirectParams) <= 4000);
 
-Kernel direct_kernel();
+// The kernel for plans that sum or that do not. Several dtypes and ops share one.
+Kernel direct_kernel(bool sums, DType dtype, ReduceOp op);
 
 }  // namespace cuda
 

@@ -19,7 +19,7 @@
 
 namespace weft::collectives {
 
-// Which moves make up the collective.
+// Which moves make up the collective. Those that sum come first.
 enum class Motion : std::uint8_t {
   one_shot,        // all-reduce: everyone pulls everything
   two_shot,        // all-reduce: a rank pulls its chunk of all inputs, pushes the sum to all

@@ -37,7 +37,7 @@ void run(const WorkContext& context, const void* work_params) {
   params.rank = launch.rank.value();
   params.dtype = plan.dtype;
   params.op = plan.op;
-  const Kernel kernel = cuda::push_two_shot_kernel();
+  const Kernel kernel = cuda::push_two_shot_kernel(plan.dtype, plan.op);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(plan.tiling.blocks));
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
@@ -66,15 +66,15 @@ bool push_two_shot_can(const Plan& plan) {
 
 schedule::Tiling push_two_shot_tiling(std::int64_t elements, std::int64_t item_bytes,
                                       WorldSize world, const ScratchPart& scratch,
-                                      std::int32_t blocks) {
-  const std::int64_t slots = scratch.bytes / (cuda::kPushPieceBytes * (world.value() - 1));
+                                      std::int32_t blocks, std::int64_t piece_bytes) {
+  const std::int64_t slots = scratch.bytes / (piece_bytes * (world.value() - 1));
   if (slots < 1) {
     fail(ErrorCode::invalid_argument, "scratch of ", scratch.bytes,
          " bytes a rank is too small: push_two_shot needs at least ",
-         cuda::kPushPieceBytes * (world.value() - 1));
+         piece_bytes * (world.value() - 1));
   }
   const schedule::TilingLimits limits{
-      cuda::kPushPieceBytes, 1, static_cast<std::int32_t>(std::min<std::int64_t>(blocks, slots))};
+      piece_bytes, 1, static_cast<std::int32_t>(std::min<std::int64_t>(blocks, slots))};
   schedule::Tiling tiling = schedule::make_tiling(elements, item_bytes, world, limits);
   tiling.slots = static_cast<std::int32_t>(
       std::clamp<std::int64_t>(slots / tiling.blocks, 1, std::max(1, tiling.rounds)));

@@ -31,7 +31,7 @@ constexpr int kReduceWarp = kRoleWarps;  // scatter warps come first
 constexpr int kMouthWarp = 2 * kRoleWarps;
 constexpr int kEarWarp = kMouthWarp + 1;
 constexpr int kThreads = (kEarWarp + 1) * 32;
-constexpr int kUnroll = 4;
+constexpr int kCopyUnroll = 4;
 constexpr int kCreditLane = 16;  // the ear's first lane that watches credits
 constexpr unsigned kAllLanes = 0xffffffffU;
 
@@ -63,7 +63,8 @@ struct Block {
     const auto slots = static_cast<std::uint32_t>(params.tiling.slots);
     const std::int64_t source = static_cast<std::int64_t>(index) * peers() + (from < at ? from : from - 1);
     return params.arenas[at] + params.slots_offset +
-           (source * slots + round % slots) * kPushPieceBytes;
+           (source * slots + round % slots) * params.tiling.piece_elements *
+               item_bytes(params.dtype);
   }
   __device__ schedule::Range piece(int chunk, std::uint32_t round) const {
     return params.tiling.piece(chunk, index, static_cast<int>(round), 0);
@@ -101,14 +102,14 @@ __device__ void scatter(const Block& block, int warp, const FaultLatch& latch) {
       const std::int64_t bytes = range.size() * size;
       const std::int64_t packed = bytes / kPackBytes * kPackBytes;
       const auto target = [&](int) { return to; };
-      copy_packs<kUnroll>(from, 1, target, {threadIdx.x, kRoleThreads, bytes / kPackBytes});
+      copy_packs<kCopyUnroll>(from, 1, target, {threadIdx.x, kRoleThreads, bytes / kPackBytes});
       if (threadIdx.x < bytes - packed) to[packed + threadIdx.x] = from[packed + threadIdx.x];
       pass_on(&block.shared.scattered[warp], ++done);
     }
   }
 }
 
-template <class Reduction>
+template <class Order, class Reduction>
 __device__ void reduce_piece(const Reduction& reduction, const Block& block, std::uint32_t round,
                              int thread) {
   using T = typename Reduction::type;
@@ -125,16 +126,13 @@ __device__ void reduce_piece(const Reduction& reduction, const Block& block, std
     return params.outputs[t < block.peers() ? block.peer(t) : params.rank] + offset;
   };
   const Share share{thread, kRoleThreads, bytes / Pack<T>::kBytes};
-  if (block.world() == 2) {
-    reduce_two<kUnroll>(reduction, source(0), source(1), target(0), target(1), share);
-  } else {
-    reduce_many(reduction, block.world(), source, block.world(), target, share);
-  }
+  reduce_packs<Order>(reduction, block.world(), source, block.world(), target, share);
   const std::int64_t packed = share.end * Pack<T>::kElements;
   reduce_elements(reduction, block.world(), source, block.world(), target,
                   {packed + thread, kRoleThreads, range.size()});
 }
 
+template <class Order>
 __device__ void reduce(const Block& block, int warp, FaultLatch& latch) {
   const PushTwoShotParams& params = block.params;
   const int thread = static_cast<int>(threadIdx.x) - kReduceWarp * 32;
@@ -143,10 +141,10 @@ __device__ void reduce(const Block& block, int warp, FaultLatch& latch) {
     asm volatile("bar.sync 1, %0;" ::"n"(kRoleThreads) : "memory");
     if (latch.left()) return;
   }
-  with_rank_order(params.dtype, params.op, block.world(), [&](auto reduction) {
+  with_rank_order_of<Order>(params.dtype, params.op, block.world(), [&](auto reduction) {
     for (std::uint32_t round = 0; round < block.rounds(); ++round) {
       if (!wait_shared(&block.shared.arrived, round + 1, latch)) return;
-      reduce_piece(reduction, block, round, thread);
+      reduce_piece<Order>(reduction, block, round, thread);
       pass_on(&block.shared.reduced[warp], round + 1);
     }
   });
@@ -272,6 +270,7 @@ __device__ void hear(const Block& block, const Lane& lane, FaultLatch& latch) {
   lane.progress->slots_pushed = lane.start.slots_pushed + rounds;
 }
 
+template <class Order>
 __global__ void __launch_bounds__(kThreads, 1)
     run(const __grid_constant__ PushTwoShotParams params) {
   __shared__ Shared shared;
@@ -295,7 +294,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (warp < kReduceWarp) {
     scatter(block, warp, latch);
   } else if (warp < kMouthWarp) {
-    reduce(block, warp - kReduceWarp, latch);
+    reduce<Order>(block, warp - kReduceWarp, latch);
   } else if (warp == kMouthWarp) {
     speak(block, lane, latch);
   } else {
@@ -305,6 +304,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 }  // namespace
 
-Kernel push_two_shot_kernel() { return {reinterpret_cast<const void*>(&run), kThreads, 0}; }
+Kernel push_two_shot_kernel(DType dtype, ReduceOp op) {
+  return choose_rank_order(dtype, op, [](auto order) {
+    return Kernel{reinterpret_cast<const void*>(&run<typename decltype(order)::type>), kThreads, 0};
+  });
+}
 
 }  // namespace weft::collectives::cuda

@@ -3,7 +3,7 @@
 // output.
 //
 // Needs: inputs and outputs at multiples of 16 bytes; any length, dtype and op; up to 16 ranks, grids
-// co-resident. Slots: blocks x (world - 1) x slots x kPushPieceBytes of scratch.
+// co-resident. Slots: blocks x (world - 1) x slots x pieces of 16 KiB of scratch.
 //
 // In place is right: an element of a rank's output is written by the owner of its chunk alone, and
 // only after that rank's own contribution of the element has reached the owner, so after it was
@@ -43,7 +43,8 @@ struct PushTwoShotParams {
 static_assert(std::is_trivially_copyable_v<PushTwoShotParams> &&
               sizeof(PushTwoShotParams) <= 4000);
 
-Kernel push_two_shot_kernel();
+// Several dtypes and ops share one.
+Kernel push_two_shot_kernel(DType dtype, ReduceOp op);
 
 }  // namespace cuda
 
@@ -58,7 +59,8 @@ bool push_two_shot_can(const Plan& plan);
 // room for one slot a source.
 schedule::Tiling push_two_shot_tiling(std::int64_t elements, std::int64_t item_bytes,
                                       WorldSize world, const ScratchPart& scratch,
-                                      std::int32_t blocks);
+                                      std::int32_t blocks,
+                                      std::int64_t piece_bytes = cuda::kPushPieceBytes);
 // The work of one rank; `plan.tiling` is of push_two_shot_tiling() with the same scratch. The plan
 // outlives it.
 Work push_two_shot_work(const fabric::Fabric& fabric, const Plan& plan, const ScratchPart& scratch,

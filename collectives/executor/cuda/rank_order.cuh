@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "collectives/executor/cuda/reduce.cuh"
 
@@ -24,7 +25,8 @@ struct RankOrder {
 
   static __device__ Wide first(T x) { return DeviceElement<T>::widen(x); }
   static __device__ Wide next(Wide sum, T x) {
-    return combine<op>(sum, static_cast<Wide>(DeviceElement<T>::widen(x)));
+    return combine<op == ReduceOp::avg ? ReduceOp::sum : op>(
+        sum, static_cast<Wide>(DeviceElement<T>::widen(x)));
   }
   __device__ T last(Wide sum) const {
     if constexpr (op == ReduceOp::avg) sum /= static_cast<Wide>(count);
@@ -53,6 +55,36 @@ __device__ void with_rank_order(DType dtype, ReduceOp op, int count, const Use& 
         return use(RankOrder<ReduceOp::prod, T>{count});
     }
   });
+}
+
+// What a kernel is compiled for: one RankOrder, so that it is small and has registers to spare; or
+// any, chosen as it runs.
+struct AnyRankOrder {};
+template <class Order>
+inline constexpr bool kOneRankOrder = !std::is_same_v<Order, AnyRankOrder>;
+
+template <class Order, class Use>
+__device__ void with_rank_order_of(DType dtype, ReduceOp op, int count, const Use& use) {
+  if constexpr (kOneRankOrder<Order>) {
+    use(Order{count});
+  } else {
+    with_rank_order(dtype, op, count, use);
+  }
+}
+
+// make(std::type_identity<Order>) for the Order that a kernel for this dtype and op is compiled for.
+template <class Make>
+auto choose_rank_order(DType dtype, ReduceOp op, const Make& make) {
+  const auto of = [&](auto which) {
+    constexpr ReduceOp kOp = decltype(which)::value;
+    if (dtype == DType::f32) return make(std::type_identity<RankOrder<kOp, float>>{});
+    if (dtype == DType::f16) return make(std::type_identity<RankOrder<kOp, Half>>{});
+    if (dtype == DType::bf16) return make(std::type_identity<RankOrder<kOp, BFloat16>>{});
+    return make(std::type_identity<AnyRankOrder>{});
+  };
+  if (op == ReduceOp::sum) return of(std::integral_constant<ReduceOp, ReduceOp::sum>{});
+  if (op == ReduceOp::avg) return of(std::integral_constant<ReduceOp, ReduceOp::avg>{});
+  return make(std::type_identity<AnyRankOrder>{});
 }
 
 inline constexpr int kPackBytes = 16;
@@ -153,6 +185,20 @@ __device__ void reduce_many(const Reduction& reduction, int sources, const Sourc
 #pragma unroll 1
     for (int t = 0; t < targets; ++t) result.store(target(t), i);
   }
+}
+
+// The better of the two.
+template <class Order, class Reduction, class Source, class Target>
+__device__ void reduce_packs(const Reduction& reduction, int sources, const Source& source,
+                             int targets, const Target& target, const Share& share) {
+  constexpr int kUnroll = 4;
+  if constexpr (kOneRankOrder<Order>) {
+    if (sources == 2) {
+      return reduce_two<kUnroll>(reduction, source(0), source(1), target(0),
+                                 targets > 1 ? target(1) : nullptr, share);
+    }
+  }
+  reduce_many(reduction, sources, source, targets, target, share);
 }
 
 // The same one element at a time: for addresses that do not line up, and for ends.
