@@ -242,6 +242,7 @@ Bytes_ expected(const Case& c, const std::vector<Bytes_>& in, const Bytes_& sum,
   const bool all_reduce = c.family != Family::direct && c.family != Family::copy_moves;
   switch (all_reduce ? Motion::two_shot : c.motion.motion) {
     case Motion::one_shot:
+    case Motion::one_shot_held:
     case Motion::two_shot:
       return sum;
     case Motion::reduce:
@@ -363,7 +364,8 @@ class Checker {
     const Buffers buffers(ranks_, c, in_place, shift_in, shift_out, random_);
     const Plan plan = ranks_.plan(c, buffers.in, buffers.out);
     const bool moves = c.family == Family::direct || c.family == Family::copy_moves;
-    if (moves && !moves_can(c.motion, plan)) {
+    const bool held = moves && c.motion.motion == Motion::one_shot_held;
+    if ((moves && !moves_can(c.motion, plan)) || (held && !direct_can_hold(plan))) {
       ++refused_;
       return;
     }
@@ -422,7 +424,8 @@ class Checker {
         if (op == ReduceOp::avg && !real) continue;
         for (const std::int64_t elements : {1003, 70001}) {
           for (const bool in_place : {false, true}) {
-            for (const Motion motion : {Motion::one_shot, Motion::two_shot}) {
+            for (const Motion motion :
+                 {Motion::one_shot, Motion::one_shot_held, Motion::two_shot}) {
               one({Family::direct, {motion}, op, dtype, elements}, in_place, 0, 0);
             }
             one({Family::push, {}, op, dtype, elements}, in_place, 0, 0);
@@ -431,6 +434,7 @@ class Checker {
         }
         one({Family::direct, {Motion::two_shot}, op, dtype, 5003}, false, 3, 3);
         one({Family::direct, {Motion::two_shot}, op, dtype, 5003}, true, 5, 5);
+        one({Family::direct, {Motion::one_shot_held}, op, dtype, 5003}, true, 5, 5);
         one({Family::direct, {Motion::one_shot}, op, dtype, 5003}, false, 1, 2);
         one({Family::copy_engine, {}, op, dtype, 5003}, false, 1, 2);
       }
@@ -439,6 +443,8 @@ class Checker {
       for (const bool in_place : {false, true}) {
         one({Family::direct, {Motion::two_shot}, ReduceOp::sum, DType::f32, elements}, in_place, 0, 0);
         one({Family::direct, {Motion::one_shot}, ReduceOp::sum, DType::f32, elements}, in_place, 0, 0);
+        one({Family::direct, {Motion::one_shot_held}, ReduceOp::sum, DType::bf16, elements}, in_place, 0,
+            0);
         one({Family::push, {}, ReduceOp::sum, DType::f32, elements, 7}, in_place, 0, 0);
         one({Family::push, {}, ReduceOp::sum, DType::bf16, elements, 128, 8192}, in_place, 0, 0);
         one({Family::copy_engine, {}, ReduceOp::sum, DType::f32, elements}, in_place, 0, 0);
@@ -566,13 +572,13 @@ class WholeGraph {
 class Timing {
  public:
   explicit Timing(const std::string& nccl) : nccl_(nccl, 2) {
-    const CopyEngines::Options options[] = {{1, 2, 2, 1}, {1, 2, 2, 2}, {1, 2, 4, 1},
-                                            {1, 2, 4, 2}, {1, 3, 4, 1}, {2, 2, 2, 2}};
+    const CopyEngines::Options options[] = {{1, 2, 2, 0}, {1, 2, 2, 1}, {1, 2, 2, 99},
+                                            {1, 2, 4, 1}, {1, 2, 4, 99}, {1, 4, 4, 99}};
     for (const CopyEngines::Options& o : options) {
       ranks_.push_back(
           std::make_unique<Ranks>(std::vector<int>{0, 1}, 10.0, 0, o));
       names_.push_back("ce_l" + std::to_string(o.lanes) + "_s" + std::to_string(o.slots) + "_p" +
-                       std::to_string(o.pieces) + "_t" + std::to_string(o.tail));
+                       std::to_string(o.pieces) + "_k" + std::to_string(o.pushed));
     }
     for (int d = 0; d < 2; ++d) {
       const CurrentDevice current(d);
@@ -611,12 +617,15 @@ class Timing {
       if (!in_place && small) {
         add("one_shot" + b, {Family::direct, {Motion::one_shot}, ReduceOp::sum, DType::f32, elements, blocks});
       }
+      const Case held{Family::direct, {Motion::one_shot_held}, ReduceOp::sum, DType::f32, elements,
+                      blocks};
+      if (direct_can_hold(ranks.plan(held, from, out_))) add("held" + b, held);
       if (bytes <= (64 << 20)) {
         add("two_shot" + b, {Family::direct, {Motion::two_shot}, ReduceOp::sum, DType::f32, elements, blocks});
       }
       if (blocks >= 64 && bytes >= (1 << 20)) {
-        for (const std::int64_t piece : {8 << 10, 16 << 10, 32 << 10}) {
-          if (blocks == 64 && piece != (16 << 10)) continue;
+        for (const std::int64_t piece : {16 << 10, 32 << 10, 64 << 10}) {
+          if (blocks == 64 && piece != (32 << 10)) continue;
           add("push" + b + "_" + std::to_string(piece >> 10) + "k",
               {Family::push, {}, ReduceOp::sum, DType::f32, elements, blocks, piece});
         }

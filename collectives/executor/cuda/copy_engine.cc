@@ -14,6 +14,7 @@ struct CopyEngines::Piece {
   std::int64_t count = 0;
   std::int64_t chunk = 0;       // elements of a chunk
   std::int64_t slot_bytes = 0;  // from slot to slot
+  bool pushed = false;          // the kernel stores the result at the others
 
   schedule::Range of(const Plan& plan, std::size_t owner) const {
     const std::int64_t all = plan.tiling.elements;
@@ -45,6 +46,20 @@ void run_all_reduce(const WorkContext&, const void* work_params) {
 void run_move(const WorkContext&, const void* work_params) {
   const Launch& launch = *static_cast<const Launch*>(work_params);
   launch.engines->move(*launch.plan, launch.motion);
+}
+
+void launch_sum(Device& device, Stream stream, cuda::SumParams params) {
+  const cuda::Kernel kernel = cuda::copy_engine_kernel(params.dtype, params.op);
+  const std::int64_t all = schedule::ceil_div(params.elements, kernel.threads);
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(std::min<std::int64_t>(all, kSumBlocks)));
+  config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
+  config.stream = static_cast<cudaStream_t>(stream.handle);
+  void* parameters[] = {&params};
+  const int ordinal = device.id().ordinal.value();
+  const CurrentDevice current(ordinal);
+  check_cuda(cuda_api().launch_kernel(&config, kernel.function, parameters), "cudaLaunchKernelEx",
+             ordinal);
 }
 
 const std::byte* input_of(const Plan& plan, std::size_t rank) {
@@ -168,35 +183,26 @@ void CopyEngines::sum(const Plan& plan, const ScratchPart& scratch, const Piece&
           r == owner ? input_of(plan, r) + offset : slot(scratch, piece, owner, r);
       addresses |= reinterpret_cast<std::uintptr_t>(params.sources[r]);
     }
-    params.target = output_of(plan, owner) + offset;
-    params.packed = (addresses | reinterpret_cast<std::uintptr_t>(params.target)) % kPack == 0;
+    // Own output last.
+    params.target_count = piece.pushed ? static_cast<std::int32_t>(n) : 1;
+    for (int t = 0; t < params.target_count; ++t) {
+      const std::size_t to = (owner + 1 + n - static_cast<std::size_t>(params.target_count - t)) % n;
+      params.targets[t] = output_of(plan, to) + offset;
+      addresses |= reinterpret_cast<std::uintptr_t>(params.targets[t]);
+    }
+    params.packed = addresses % kPack == 0;
     params.elements = range.size();
     params.world = static_cast<std::int32_t>(n);
     params.dtype = plan.dtype;
     params.op = plan.op;
-    const Work work = Work::make(
-        "sum",
-        [](const WorkContext& context, const void* work_params) {
-          cuda::SumParams sum = *static_cast<const cuda::SumParams*>(work_params);
-          const cuda::Kernel kernel = cuda::copy_engine_kernel(sum.dtype, sum.op);
-          cudaLaunchConfig_t config{};
-          const std::int64_t all = schedule::ceil_div(sum.elements, kernel.threads);
-          config.gridDim =
-              dim3(static_cast<unsigned>(std::min<std::int64_t>(all, kSumBlocks)));
-          config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
-          config.stream = static_cast<cudaStream_t>(context.native_stream);
-          void* parameters[] = {&sum};
-          check_cuda(cuda_api().launch_kernel(&config, kernel.function, parameters),
-                     "cudaLaunchKernelEx", context.device->id().ordinal.value());
-        },
-        params);
-    member.device->submit(member.stream, work);
+    launch_sum(*member.device, member.stream, params);
     member.device->record(member.summed[use], member.stream);
+    if (piece.pushed) continue;
     const Way& way = member.down[static_cast<std::size_t>(piece.number) % member.down.size()];
     member.device->wait(way.stream, member.summed[use]);
     for (std::size_t k = 1; k < n; ++k) {
-      member.device->copy(way.stream, output_of(plan, (owner + k) % n) + offset, params.target,
-                          Bytes(range.size() * item));
+      member.device->copy(way.stream, output_of(plan, (owner + k) % n) + offset,
+                          output_of(plan, owner) + offset, Bytes(range.size() * item));
     }
   }
 }
@@ -211,12 +217,11 @@ void CopyEngines::all_reduce(const Plan& plan, const ScratchPart& scratch) const
   piece.slot_bytes = scratch.bytes / ((n - 1) * options_.slots) / kAlign * kAlign;
   const std::int64_t pieces = std::max<std::int64_t>(
       options_.pieces, schedule::ceil_div(piece.chunk * item, piece.slot_bytes));
-  const std::int64_t whole = schedule::ceil_div(schedule::ceil_div(piece.chunk, pieces), align) * align;
-  const std::int64_t part = schedule::ceil_div(schedule::ceil_div(whole, options_.tail), align) * align;
+  const std::int64_t most = schedule::ceil_div(schedule::ceil_div(piece.chunk, pieces), align) * align;
   begin();
   for (; piece.begin < piece.chunk; piece.begin += piece.count, ++piece.number) {
-    const std::int64_t left = piece.chunk - piece.begin;
-    piece.count = std::min(left, left > whole ? whole : part);
+    piece.count = std::min(piece.chunk - piece.begin, most);
+    piece.pushed = piece.begin + options_.pushed * most >= piece.chunk;
     push(plan, scratch, piece);
     sum(plan, scratch, piece);
   }

@@ -12,12 +12,12 @@ __global__ void __launch_bounds__(kThreads) run(const __grid_constant__ SumParam
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
   const auto source = [&](int r) { return params.sources[r]; };
-  const auto target = [&](int) { return params.target; };
+  const auto target = [&](int t) { return params.targets[t]; };
   with_rank_order_of<Order>(params.dtype, params.op, params.world, [&](auto reduction) {
     using T = typename decltype(reduction)::type;
     const Share packs{first, stride, params.packed ? params.elements / Pack<T>::kElements : 0};
-    reduce_packs<Order>(reduction, params.world, source, 1, target, packs);
-    reduce_elements(reduction, params.world, source, 1, target,
+    reduce_packs<Order>(reduction, params.world, source, params.target_count, target, packs);
+    reduce_elements(reduction, params.world, source, params.target_count, target,
                     {packs.end * Pack<T>::kElements + first, stride, params.elements});
   });
 }

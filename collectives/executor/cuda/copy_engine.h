@@ -8,8 +8,8 @@
 // of its graph: what other ranks' streams hold and is not in that graph is then not waited for.
 //
 // All-reduce: a rank owns a chunk; every rank copies its part of a piece of it into a slot of the
-// owner; the owner sums in rank order into its output, and copies the result to the others. In
-// place is right: of an element, an output is overwritten after every input has been copied or
+// owner; the owner sums in rank order into its output, and copies the result to the others (of the
+// last piece the kernel itself stores it there). In place is right: of an element, an output is overwritten after every input has been copied or
 // summed.
 //
 // Any dtype, op, length and alignment to the element (fast at multiples of 16 bytes). No planned
@@ -31,16 +31,17 @@ namespace cuda {
 
 struct SumParams {
   const std::byte* sources[kMaxCudaRanks] = {};
-  std::byte* target = nullptr;
+  std::byte* targets[kMaxCudaRanks] = {};
   std::int64_t elements = 0;
   std::int32_t world = 1;
+  std::int32_t target_count = 1;
   bool packed = false;  // all addresses are multiples of 16
   DType dtype = DType::f32;
   ReduceOp op = ReduceOp::sum;
 };
 static_assert(std::is_trivially_copyable_v<SumParams> && sizeof(SumParams) <= 4000);
 
-// target = sum of the sources, in their order. Any grid.
+// Every target = sum of the sources, in their order. Any grid.
 // Several dtypes and ops share one.
 Kernel copy_engine_kernel(DType dtype, ReduceOp op);
 
@@ -54,8 +55,9 @@ class CopyEngines {
   struct Options {
     int lanes = 1;   // streams a rank and direction
     int slots = 2;   // a source
-    int pieces = 4;  // of a chunk at least
-    int tail = 1;    // parts of the last piece: what is summed and copied last should be little
+    int pieces = 2;  // of a chunk at least
+    int pushed = 1;  // the last pieces, whose results the kernel stores at the others by itself:
+                     // there no copy is left to overlap with
   };
   CopyEngines(const fabric::Fabric& fabric, const Options& options);
   explicit CopyEngines(const fabric::Fabric& fabric) : CopyEngines(fabric, Options()) {}

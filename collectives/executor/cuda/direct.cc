@@ -13,7 +13,6 @@ using cuda::DirectParams;
 using cuda::Kernel;
 
 constexpr int kPack = 16;
-constexpr int kThreads = 512;  // of the kernel, see direct_kernel()
 
 struct Launch {
   const fabric::Fabric* fabric = nullptr;
@@ -48,10 +47,9 @@ std::int32_t head_bytes(const Plan& plan, const DirectMove& move) {
 
 // Does any rank write to a peer? All ranks of a motion answer alike.
 bool pushes(Motion motion) {
-  return motion != Motion::one_shot && motion != Motion::reduce_scatter;
+  return motion != Motion::one_shot && motion != Motion::one_shot_held &&
+         motion != Motion::reduce_scatter;
 }
-
-bool sums(Motion motion) { return motion <= Motion::reduce_scatter; }
 
 void fill_moves(const Launch& launch, DirectParams& params) {
   const Plan& plan = *launch.plan;
@@ -89,7 +87,7 @@ void run(const WorkContext& context, const void* work_params) {
   params.layout = fabric.arena(launch.rank).layout;
   params.limits = plan.limits;
   params.records = fabric.fault_record(launch.rank, 0);
-  const Kernel kernel = cuda::direct_kernel(sums(launch.motion.motion), plan.dtype, plan.op);
+  const Kernel kernel = cuda::direct_kernel(launch.motion.motion, plan.dtype, plan.op);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(plan.tiling.blocks));
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
@@ -108,8 +106,18 @@ void run(const WorkContext& context, const void* work_params) {
 }  // namespace
 
 std::int32_t direct_blocks(std::int64_t bytes, std::int32_t most) {
-  const std::int64_t all = schedule::ceil_div(bytes, static_cast<std::int64_t>(kPack) * kThreads);
+  const std::int64_t all = schedule::ceil_div(bytes, static_cast<std::int64_t>(kPack) * cuda::kDirectThreads);
   return static_cast<std::int32_t>(std::clamp<std::int64_t>(all, 1, most));
+}
+
+bool direct_can_hold(const Plan& plan) {
+  const std::int64_t item = item_bytes(plan.dtype);
+  // The kernel sums one-byte types four at a time.
+  const std::int64_t pack = item == 1 ? 4 : kPack;
+  const std::int64_t threads = static_cast<std::int64_t>(plan.tiling.blocks) * cuda::kDirectThreads;
+  if (plan.tiling.elements * item > threads * cuda::kDirectHeld * pack) return false;
+  DirectMove whole{kAllOfThem, kAllOfThem, 0, 0, 0, plan.tiling.elements * item};
+  return head_bytes(plan, whole) >= 0;
 }
 
 Work direct_work(const fabric::Fabric& fabric, const Plan& plan, const MotionPlan& motion,

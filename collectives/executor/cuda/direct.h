@@ -9,6 +9,10 @@
 // the same number of blocks on every rank. Sums are in rank order (rank_order.cuh). In place where
 // moves_can() says so.
 //
+// one_shot_held: a thread holds its sums in registers across the exit barrier, and stores them behind
+// it. So it needs no fence and may run in place; but it is for vectors that the grid can hold, with
+// addresses that line up: direct_can_hold().
+//
 // Fault points: step 0 before the entry barrier, step 1 between the moves and the exit barrier.
 #pragma once
 
@@ -52,14 +56,20 @@ struct DirectParams {
 };
 static_assert(std::is_trivially_copyable_v<DirectParams> && sizeof(DirectParams) <= 4000);
 
-// The kernel for plans that sum or that do not. Several dtypes and ops share one.
-Kernel direct_kernel(bool sums, DType dtype, ReduceOp op);
+// The kernel for a motion. Several dtypes and ops share one.
+Kernel direct_kernel(Motion motion, DType dtype, ReduceOp op);
+
+inline constexpr int kDirectThreads = 512;
+inline constexpr int kDirectHeld = 4;  // packs a thread holds
 
 }  // namespace cuda
 
 // How many blocks a rank should use, `bytes` being what passes through it: each thread a pack, up to
 // `most`.
 std::int32_t direct_blocks(std::int64_t bytes, std::int32_t most);
+
+// May this plan, with `plan.tiling.blocks`, be a one_shot_held?
+bool direct_can_hold(const Plan& plan);
 
 // The work of one rank, `plan.tiling.blocks` blocks. The plan outlives it.
 Work direct_work(const fabric::Fabric& fabric, const Plan& plan, const MotionPlan& motion,

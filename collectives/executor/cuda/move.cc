@@ -54,6 +54,7 @@ MoveList moves_of(const MotionPlan& motion, WorldSize world, Rank rank, std::int
   MoveList moves;
   switch (motion.motion) {
     case Motion::one_shot:
+    case Motion::one_shot_held:
       moves.add({kAllOfThem, self, 0, 0, elements});
       break;
     case Motion::two_shot:
@@ -90,6 +91,7 @@ MoveList moves_of(const MotionPlan& motion, WorldSize world, Rank rank, std::int
 }
 
 bool moves_can(const MotionPlan& motion, const Plan& plan) {
+  if (motion.motion == Motion::one_shot_held) return true;  // writes come after all reads
   const std::int64_t item = item_bytes(plan.dtype);
   const int world = plan.world.value();
   std::vector<Access> reads;

@@ -22,6 +22,7 @@ namespace weft::collectives {
 // Which moves make up the collective. Those that sum come first.
 enum class Motion : std::uint8_t {
   one_shot,        // all-reduce: everyone pulls everything
+  one_shot_held,   // the same in place: what is pulled is held back until all have pulled
   two_shot,        // all-reduce: a rank pulls its chunk of all inputs, pushes the sum to all
   reduce,          // the same, pushed to the root
   reduce_scatter,  // a rank pulls its part of all inputs

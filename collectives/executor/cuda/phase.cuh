@@ -27,25 +27,21 @@ class Tokens {
     start_ = *progress_;
   }
 
-  // All threads of the block: every peer's block of this number has come as far. `ordered`: and all
-  // that either wrote before is visible to the other behind it. If not: nothing but that each has
-  // finished its loads. False: the block leaves.
-  __device__ bool pass(std::uint32_t count, bool ordered, int step,
+  // All threads of the block: every peer's block of this number has come as far, its loads are done.
+  // `publishes`: and what it wrote is visible to kernels that come after this one. (Not to this one:
+  // the fence that makes the relaxed poll an acquire is the kernel's end.) False: the block leaves.
+  __device__ bool pass(std::uint32_t count, bool publishes, int step,
                        fabric::cuda::FaultLatch& latch) {
     __syncthreads();
     if (progress_) {
-      if (ordered) {
+      if (publishes) {
         fabric::cuda::publish(out_, start_.sent + count);
       } else {
         ptx::st_relaxed_sys(out_, start_.sent + count);
       }
       fabric::cuda::LaneWait wait(in_, start_.received, false, fabric::Awaited::data, rank_, peer_);
       latch.stop_clock();
-      if (ordered) {
-        wait.reach(count, step, latch);
-      } else {
-        wait.reach_relaxed(count, step, latch);
-      }
+      wait.reach_relaxed(count, step, latch);
     }
     __syncthreads();
     return !latch.left();

@@ -3,7 +3,7 @@
 // output.
 //
 // Needs: inputs and outputs at multiples of 16 bytes; any length, dtype and op; up to 16 ranks, grids
-// co-resident. Slots: blocks x (world - 1) x slots x pieces of 16 KiB of scratch.
+// co-resident. Slots: blocks x (world - 1) x slots x pieces of 32 KiB of scratch.
 //
 // In place is right: an element of a rank's output is written by the owner of its chunk alone, and
 // only after that rank's own contribution of the element has reached the owner, so after it was
@@ -23,7 +23,7 @@
 namespace weft::collectives {
 namespace cuda {
 
-inline constexpr std::int64_t kPushPieceBytes = 16384;
+inline constexpr std::int64_t kPushPieceBytes = 32768;
 inline constexpr int kPushAlign = 16;
 
 struct PushTwoShotParams {

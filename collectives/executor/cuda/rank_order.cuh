@@ -122,66 +122,84 @@ union Pack {
   }
 };
 
-// Two sources, one or two (`second` not null) targets. The share counts packs, here and below.
+// Sums a batch of packs of two sources: result[u] is pack i + u * stride, where that is in the share.
 template <int kUnroll, class Reduction>
-__device__ void reduce_two(const Reduction& reduction, const std::byte* a, const std::byte* b,
-                           std::byte* to, std::byte* second, const Share& share) {
+__device__ void sum_two(const Reduction& reduction, const std::byte* a, const std::byte* b,
+                        std::int64_t i, const Share& share,
+                        Pack<typename Reduction::type> (&result)[kUnroll]) {
   using Packed = Pack<typename Reduction::type>;
-  for (std::int64_t i = share.first; i < share.end; i += kUnroll * share.stride) {
-    Packed x[kUnroll];
-    Packed y[kUnroll];
+  Packed other[kUnroll];
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const std::int64_t at = i + u * share.stride;
-      if (at >= share.end) continue;
-      x[u].load(a, at);
-      y[u].load(b, at);
-    }
+  for (int u = 0; u < kUnroll; ++u) {
+    const std::int64_t at = i + u * share.stride;
+    if (at >= share.end) continue;
+    result[u].load(a, at);
+    other[u].load(b, at);
+  }
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const std::int64_t at = i + u * share.stride;
-      if (at >= share.end) continue;
+  for (int u = 0; u < kUnroll; ++u) {
 #pragma unroll
-      for (int e = 0; e < Packed::kElements; ++e) {
-        x[u].elements[e] = reduction.last(
-            Reduction::next(Reduction::first(x[u].elements[e]), y[u].elements[e]));
-      }
-      x[u].store(to, at);
-      if (second) x[u].store(second, at);
+    for (int e = 0; e < Packed::kElements; ++e) {
+      result[u].elements[e] = reduction.last(
+          Reduction::next(Reduction::first(result[u].elements[e]), other[u].elements[e]));
     }
   }
 }
 
-// Any number of sources and targets: source(r) and target(t) give their addresses.
+// Two sources, one or two (`second` not null) targets. The share counts packs, here and below.
+template <int kUnroll, class Reduction>
+__device__ void reduce_two(const Reduction& reduction, const std::byte* a, const std::byte* b,
+                           std::byte* to, std::byte* second, const Share& share) {
+  for (std::int64_t i = share.first; i < share.end; i += kUnroll * share.stride) {
+    Pack<typename Reduction::type> sums[kUnroll];
+    sum_two(reduction, a, b, i, share, sums);
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const std::int64_t at = i + u * share.stride;
+      if (at >= share.end) continue;
+      sums[u].store(to, at);
+      if (second) sums[u].store(second, at);
+    }
+  }
+}
+
+// Sums pack `i` of any number of sources; source(r) gives an address.
+template <class Reduction, class Source>
+__device__ void sum_pack(const Reduction& reduction, int sources, const Source& source,
+                         std::int64_t i, Pack<typename Reduction::type>& result) {
+  using Packed = Pack<typename Reduction::type>;
+  constexpr int kBatch = 4;  // sources loaded at once
+  typename Reduction::Wide sums[Packed::kElements];
+#pragma unroll 1
+  for (int r = 0; r < sources; r += kBatch) {
+    Packed loaded[kBatch];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      if (r + s < sources) loaded[s].load(source(r + s), i);
+    }
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      if (r + s >= sources) continue;
+#pragma unroll
+      for (int e = 0; e < Packed::kElements; ++e) {
+        const auto element = loaded[s].elements[e];
+        sums[e] =
+            s == 0 && r == 0 ? Reduction::first(element) : Reduction::next(sums[e], element);
+      }
+    }
+  }
+#pragma unroll
+  for (int e = 0; e < Packed::kElements; ++e) result.elements[e] = reduction.last(sums[e]);
+}
+
+// Any number of sources and targets; target(t) gives an address.
 template <class Reduction, class Source, class Target>
 __device__ void reduce_many(const Reduction& reduction, int sources, const Source& source,
                             int targets, const Target& target, const Share& share) {
-  using Packed = Pack<typename Reduction::type>;
-  constexpr int kBatch = 4;  // sources loaded at once
 #pragma unroll 1
   for (std::int64_t i = share.first; i < share.end; i += share.stride) {
-    typename Reduction::Wide sums[Packed::kElements];
-#pragma unroll 1
-    for (int r = 0; r < sources; r += kBatch) {
-      Packed loaded[kBatch];
-#pragma unroll
-      for (int s = 0; s < kBatch; ++s) {
-        if (r + s < sources) loaded[s].load(source(r + s), i);
-      }
-#pragma unroll
-      for (int s = 0; s < kBatch; ++s) {
-        if (r + s >= sources) continue;
-#pragma unroll
-        for (int e = 0; e < Packed::kElements; ++e) {
-          const auto element = loaded[s].elements[e];
-          sums[e] = s == 0 && r == 0 ? Reduction::first(element)
-                                     : Reduction::next(sums[e], element);
-        }
-      }
-    }
-    Packed result;
-#pragma unroll
-    for (int e = 0; e < Packed::kElements; ++e) result.elements[e] = reduction.last(sums[e]);
+    Pack<typename Reduction::type> result;
+    sum_pack(reduction, sources, source, i, result);
 #pragma unroll 1
     for (int t = 0; t < targets; ++t) result.store(target(t), i);
   }
@@ -201,6 +219,18 @@ __device__ void reduce_packs(const Reduction& reduction, int sources, const Sour
   reduce_many(reduction, sources, source, targets, target, share);
 }
 
+template <class Reduction, class Source>
+__device__ typename Reduction::type sum_element(const Reduction& reduction, int sources,
+                                                const Source& source, std::int64_t i) {
+  using T = typename Reduction::type;
+  auto sum = Reduction::first(reinterpret_cast<const T*>(source(0))[i]);
+#pragma unroll 1
+  for (int r = 1; r < sources; ++r) {
+    sum = Reduction::next(sum, reinterpret_cast<const T*>(source(r))[i]);
+  }
+  return reduction.last(sum);
+}
+
 // The same one element at a time: for addresses that do not line up, and for ends.
 template <class Reduction, class Source, class Target>
 __device__ void reduce_elements(const Reduction& reduction, int sources, const Source& source,
@@ -208,12 +238,7 @@ __device__ void reduce_elements(const Reduction& reduction, int sources, const S
   using T = typename Reduction::type;
 #pragma unroll 1
   for (std::int64_t i = share.first; i < share.end; i += share.stride) {
-    auto sum = Reduction::first(reinterpret_cast<const T*>(source(0))[i]);
-#pragma unroll 1
-    for (int r = 1; r < sources; ++r) {
-      sum = Reduction::next(sum, reinterpret_cast<const T*>(source(r))[i]);
-    }
-    const T result = reduction.last(sum);
+    const T result = sum_element(reduction, sources, source, i);
 #pragma unroll 1
     for (int t = 0; t < targets; ++t) reinterpret_cast<T*>(target(t))[i] = result;
   }
