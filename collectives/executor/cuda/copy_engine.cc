@@ -71,8 +71,7 @@ std::byte* output_of(const Plan& plan, std::size_t rank) {
 
 }  // namespace
 
-CopyEngines::CopyEngines(const fabric::Fabric& fabric, const Options& options)
-    : options_(options) {
+CopyEngines::CopyEngines(const fabric::Fabric& fabric, const Options& options) : options_(options) {
   const auto ways = [&](Device& device) {
     std::vector<Way> made;
     for (int i = 0; i < options_.lanes; ++i) {
@@ -82,8 +81,12 @@ CopyEngines::CopyEngines(const fabric::Fabric& fabric, const Options& options)
   };
   for (int r = 0; r < fabric.world().value(); ++r) {
     Device& device = fabric.device(Rank(r));
-    Member member{&device, fabric.stream(Rank(r)), fabric.arena(Rank(r)).scratch(),
-                  device.create_event(), ways(device), ways(device)};
+    Member member{&device,
+                  fabric.stream(Rank(r)),
+                  fabric.arena(Rank(r)).scratch(),
+                  device.create_event(),
+                  ways(device),
+                  ways(device)};
     for (int s = 0; s < options_.slots; ++s) member.summed.push_back(device.create_event());
     members_.push_back(std::move(member));
   }
@@ -179,14 +182,14 @@ void CopyEngines::sum(const Plan& plan, const ScratchPart& scratch, const Piece&
     cuda::SumParams params;
     std::uintptr_t addresses = 0;
     for (std::size_t r = 0; r < n; ++r) {
-      params.sources[r] =
-          r == owner ? input_of(plan, r) + offset : slot(scratch, piece, owner, r);
+      params.sources[r] = r == owner ? input_of(plan, r) + offset : slot(scratch, piece, owner, r);
       addresses |= reinterpret_cast<std::uintptr_t>(params.sources[r]);
     }
     // Own output last.
     params.target_count = piece.pushed ? static_cast<std::int32_t>(n) : 1;
     for (int t = 0; t < params.target_count; ++t) {
-      const std::size_t to = (owner + 1 + n - static_cast<std::size_t>(params.target_count - t)) % n;
+      const std::size_t to =
+          (owner + 1 + n - static_cast<std::size_t>(params.target_count - t)) % n;
       params.targets[t] = output_of(plan, to) + offset;
       addresses |= reinterpret_cast<std::uintptr_t>(params.targets[t]);
     }
@@ -212,12 +215,12 @@ void CopyEngines::all_reduce(const Plan& plan, const ScratchPart& scratch) const
   const std::int64_t item = item_bytes(plan.dtype);
   const std::int64_t align = kAlign / item;
   Piece piece;
-  piece.chunk =
-      schedule::ceil_div(schedule::ceil_div(plan.tiling.elements, n), align) * align;
+  piece.chunk = schedule::ceil_div(schedule::ceil_div(plan.tiling.elements, n), align) * align;
   piece.slot_bytes = scratch.bytes / ((n - 1) * options_.slots) / kAlign * kAlign;
   const std::int64_t pieces = std::max<std::int64_t>(
       options_.pieces, schedule::ceil_div(piece.chunk * item, piece.slot_bytes));
-  const std::int64_t most = schedule::ceil_div(schedule::ceil_div(piece.chunk, pieces), align) * align;
+  const std::int64_t most =
+      schedule::ceil_div(schedule::ceil_div(piece.chunk, pieces), align) * align;
   begin();
   for (; piece.begin < piece.chunk; piece.begin += piece.count, ++piece.number) {
     piece.count = std::min(piece.chunk - piece.begin, most);

@@ -1,5 +1,5 @@
-// Collectives by the copy engines, for the largest vectors: they move the bytes, a small kernel sums.
-// Nothing spins: CUDA events order everything, across devices, in a graph or not.
+// Collectives by the copy engines, for the largest vectors: they move the bytes, a small kernel
+// sums. Nothing spins: CUDA events order everything, across devices, in a graph or not.
 //
 // All ranks' work is enqueued by rank 0's; the other ranks' works are empty. It asks of the caller:
 // rank 0's work is submitted when every rank's stream already waits for what the operation must
@@ -9,8 +9,8 @@
 //
 // All-reduce: a rank owns a chunk; every rank copies its part of a piece of it into a slot of the
 // owner; the owner sums in rank order into its output, and copies the result to the others (of the
-// last piece the kernel itself stores it there). In place is right: of an element, an output is overwritten after every input has been copied or
-// summed.
+// last piece the kernel itself stores it there). In place is right: of an element, an output is
+// overwritten after every input has been copied or summed.
 //
 // Any dtype, op, length and alignment to the element (fast at multiples of 16 bytes). No planned
 // faults: there is no step at which a rank could stop.

@@ -32,7 +32,8 @@ std::int32_t head_bytes(const Plan& plan, const DirectMove& move) {
   std::int32_t residue = -1;
   bool lines_up = true;
   const auto look = [&](const void* memory, std::int64_t offset) {
-    const auto address = reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::uintptr_t>(offset);
+    const auto address =
+        reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::uintptr_t>(offset);
     const auto mine = static_cast<std::int32_t>(address % kPack);
     lines_up = lines_up && (residue < 0 || residue == mine);
     residue = mine;
@@ -54,15 +55,11 @@ bool pushes(Motion motion) {
 void fill_moves(const Launch& launch, DirectParams& params) {
   const Plan& plan = *launch.plan;
   const std::int64_t item = item_bytes(plan.dtype);
-  const MoveList list = moves_of(launch.motion, plan.world, launch.rank, plan.tiling.elements, item);
+  const MoveList list =
+      moves_of(launch.motion, plan.world, launch.rank, plan.tiling.elements, item);
   for (const Move& move : list.span()) {
     DirectMove& to = params.moves[params.move_count++];
-    to = {move.from,
-          move.to,
-          0,
-          move.from_offset * item,
-          move.to_offset * item,
-          move.count * item};
+    to = {move.from, move.to, 0, move.from_offset * item, move.to_offset * item, move.count * item};
     to.head = head_bytes(plan, to);
   }
 }
@@ -106,7 +103,8 @@ void run(const WorkContext& context, const void* work_params) {
 }  // namespace
 
 std::int32_t direct_blocks(std::int64_t bytes, std::int32_t most) {
-  const std::int64_t all = schedule::ceil_div(bytes, static_cast<std::int64_t>(kPack) * cuda::kDirectThreads);
+  const std::int64_t all =
+      schedule::ceil_div(bytes, static_cast<std::int64_t>(kPack) * cuda::kDirectThreads);
   return static_cast<std::int32_t>(std::clamp<std::int64_t>(all, 1, most));
 }
 

@@ -4,7 +4,8 @@
 //   1. Blocks of one number form the barriers' groups; what a block moves nobody else's barrier
 //      covers, so a rank's kernel ends only when all of its blocks have passed theirs: then no peer
 //      touches its memory any more.
-//   2. The entry barrier is relaxed: what peers' inputs hold was written before their kernels began.
+//   2. The entry barrier is relaxed: what peers' inputs hold was written before their kernels
+//   began.
 //      So is the exit barrier where all only pull: loads are complete once their values were used.
 #include "collectives/executor/cuda/direct.h"
 #include "collectives/executor/cuda/phase.cuh"
@@ -45,8 +46,8 @@ __device__ Share share_of(std::int64_t end) {
           static_cast<std::int64_t>(gridDim.x) * kThreads, end};
 }
 
-// What packs of `pack` bytes do not cover, in units: all of a move whose addresses do not line up, or
-// else its two ends, for the last block's threads. body(skipped bytes, share of the units) is
+// What packs of `pack` bytes do not cover, in units: all of a move whose addresses do not line up,
+// or else its two ends, for the last block's threads. body(skipped bytes, share of the units) is
 // called in a loop: it is large.
 template <class Body>
 __device__ void beside_packs(const DirectMove& move, int pack, int unit, const Body& body) {
@@ -114,9 +115,9 @@ __device__ void move_all(const DirectParams& params) {
     if constexpr (std::is_same_v<Order, Copies>) {
       copy_move(params, params.moves[m]);
     } else {
-      with_rank_order_of<Order>(
-          params.dtype, params.op, params.layout.world,
-          [&](auto reduction) { reduce_move<Order>(reduction, params, params.moves[m]); });
+      with_rank_order_of<Order>(params.dtype, params.op, params.layout.world, [&](auto reduction) {
+        reduce_move<Order>(reduction, params, params.moves[m]);
+      });
     }
   }
 }
@@ -162,8 +163,8 @@ __device__ bool move_held(const Reduction& reduction, const DirectParams& params
   const Route whole{params, move, 0};
   T single{};
   if (has_element) {
-    single = sum_element(
-        reduction, route.sources(), [&](int r) { return whole.source(r); }, element);
+    single =
+        sum_element(reduction, route.sources(), [&](int r) { return whole.source(r); }, element);
   }
   if (!tokens.pass(kMoved, false, 1, latch)) return false;
 #pragma unroll

@@ -9,9 +9,9 @@
 // the same number of blocks on every rank. Sums are in rank order (rank_order.cuh). In place where
 // moves_can() says so.
 //
-// one_shot_held: a thread holds its sums in registers across the exit barrier, and stores them behind
-// it. So it needs no fence and may run in place; but it is for vectors that the grid can hold, with
-// addresses that line up: direct_can_hold().
+// one_shot_held: a thread holds its sums in registers across the exit barrier, and stores them
+// behind it. So it needs no fence and may run in place; but it is for vectors that the grid can
+// hold, with addresses that line up: direct_can_hold().
 //
 // Fault points: step 0 before the entry barrier, step 1 between the moves and the exit barrier.
 #pragma once
@@ -64,8 +64,8 @@ inline constexpr int kDirectHeld = 4;  // packs a thread holds
 
 }  // namespace cuda
 
-// How many blocks a rank should use, `bytes` being what passes through it: each thread a pack, up to
-// `most`.
+// How many blocks a rank should use, `bytes` being what passes through it: each thread a pack, up
+// to `most`.
 std::int32_t direct_blocks(std::int64_t bytes, std::int32_t most);
 
 // May this plan, with `plan.tiling.blocks`, be a one_shot_held?

@@ -11,8 +11,7 @@ namespace {
 // Rank `rank`'s chunk of a vector that all ranks share, from `root`'s or everyone's point of view.
 Move own_chunk(int world, int rank, int to, std::int64_t elements, std::int64_t item_bytes) {
   const std::int64_t align = schedule::Tiling::kAlign / item_bytes;
-  const std::int64_t chunk =
-      schedule::ceil_div(schedule::ceil_div(elements, world), align) * align;
+  const std::int64_t chunk = schedule::ceil_div(schedule::ceil_div(elements, world), align) * align;
   const std::int64_t begin = std::min(rank * chunk, elements);
   return {kAllOfThem, to, begin, begin, std::min(begin + chunk, elements) - begin};
 }

@@ -1,13 +1,14 @@
-// What one rank moves in a collective that needs no scratch: reads inputs in place, writes outputs in
-// place. Shared by the zero-copy kernel (direct.h) and the copy engines (copy_engine.h).
+// What one rank moves in a collective that needs no scratch: reads inputs in place, writes outputs
+// in place. Shared by the zero-copy kernel (direct.h) and the copy engines (copy_engine.h).
 //
 // Offsets and lengths are in elements. `elements` is the vector's length for one_shot, two_shot,
-// reduce, broadcast and send; for the rest, the length of one rank's part, and part j of a vector of
-// `world` parts begins at j * elements.
+// reduce, broadcast and send; for the rest, the length of one rank's part, and part j of a vector
+// of `world` parts begins at j * elements.
 //
 // Invariants
 //   1. The moves of all ranks write every element of every output of the collective exactly once.
-//   2. A rank's moves to and from others begin with the rank after it: no two ranks favour one link.
+//   2. A rank's moves to and from others begin with the rank after it: no two ranks favour one
+//   link.
 #pragma once
 
 #include <array>
@@ -66,8 +67,8 @@ class MoveList {
 MoveList moves_of(const MotionPlan& motion, WorldSize world, Rank rank, std::int64_t elements,
                   std::int64_t item_bytes);
 
-// May they run, in any order and all at once, with the plan's inputs and outputs? Not if anybody may
-// write an element before somebody else has read it: one and the same element may be read and
+// May they run, in any order and all at once, with the plan's inputs and outputs? Not if anybody
+// may write an element before somebody else has read it: one and the same element may be read and
 // written only by one rank in one move.
 bool moves_can(const MotionPlan& motion, const Plan& plan);
 

@@ -27,9 +27,10 @@ class Tokens {
     start_ = *progress_;
   }
 
-  // All threads of the block: every peer's block of this number has come as far, its loads are done.
-  // `publishes`: and what it wrote is visible to kernels that come after this one. (Not to this one:
-  // the fence that makes the relaxed poll an acquire is the kernel's end.) False: the block leaves.
+  // All threads of the block: every peer's block of this number has come as far, its loads are
+  // done. `publishes`: and what it wrote is visible to kernels that come after this one. (Not to
+  // this one: the fence that makes the relaxed poll an acquire is the kernel's end.) False: the
+  // block leaves.
   __device__ bool pass(std::uint32_t count, bool publishes, int step,
                        fabric::cuda::FaultLatch& latch) {
     __syncthreads();

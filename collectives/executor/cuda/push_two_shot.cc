@@ -22,8 +22,8 @@ void run(const WorkContext& context, const void* work_params) {
   const Plan& plan = *launch.plan;
   const fabric::Fabric& fabric = *launch.fabric;
   PushTwoShotParams params;
-  params.input = static_cast<const std::byte*>(
-      plan.inputs[static_cast<std::size_t>(launch.rank.value())]);
+  params.input =
+      static_cast<const std::byte*>(plan.inputs[static_cast<std::size_t>(launch.rank.value())]);
   for (int r = 0; r < plan.world.value(); ++r) {
     params.outputs[r] = static_cast<std::byte*>(plan.outputs[static_cast<std::size_t>(r)]);
     params.arenas[r] = fabric.arena(Rank(r)).base;

@@ -9,7 +9,8 @@
 //            deadline; closes the operation
 //
 // Invariants
-//   1. Scatter and reduce warps run ahead of each other: each counts its own progress, and a count is
+//   1. Scatter and reduce warps run ahead of each other: each counts its own progress, and a count
+//   is
 //      published once all warps of the role have passed it.
 //   2. Scatter waits for credits of `slots` rounds before; reduce for a piece from every peer. The
 //      lowest round on any rank can always go on, so they never wait in a circle.
@@ -61,7 +62,8 @@ struct Block {
   // Where `from` pushes its piece of a round on rank `at`.
   __device__ std::byte* slot(int at, int from, std::uint32_t round) const {
     const auto slots = static_cast<std::uint32_t>(params.tiling.slots);
-    const std::int64_t source = static_cast<std::int64_t>(index) * peers() + (from < at ? from : from - 1);
+    const std::int64_t source =
+        static_cast<std::int64_t>(index) * peers() + (from < at ? from : from - 1);
     return params.arenas[at] + params.slots_offset +
            (source * slots + round % slots) * params.tiling.piece_elements *
                item_bytes(params.dtype);
@@ -168,8 +170,7 @@ struct Lane {
     credit_out = &words(peer, params.rank)->credit;
     data_in = &words(params.rank, peer)->data;
     credit_in = &words(params.rank, peer)->credit;
-    progress =
-        fabric::cuda::progress(params.arenas[params.rank], params.layout, block.index, peer);
+    progress = fabric::cuda::progress(params.arenas[params.rank], params.layout, block.index, peer);
     start = *progress;
   }
 };
@@ -240,10 +241,12 @@ __device__ void hear(const Block& block, const Lane& lane, FaultLatch& latch) {
   const std::uint32_t rounds = block.rounds();
   Watched watched;
   if (k < block.peers()) {
-    watched = credits ? Watched{lane.credit_in, lane.start.slots_pushed, rounds, 0,
-                                fabric::Awaited::credit, block.peer(k)}
-                      : Watched{lane.data_in, lane.start.received, rounds + 1, 0,
-                                fabric::Awaited::data, block.peer(k)};
+    watched =
+        credits
+            ? Watched{lane.credit_in, lane.start.slots_pushed, rounds, 0, fabric::Awaited::credit,
+                      block.peer(k)}
+            : Watched{lane.data_in,          lane.start.received, rounds + 1, 0,
+                      fabric::Awaited::data, block.peer(k)};
   }
   std::uint32_t arrived = 0;
   std::uint32_t credited = 0;

@@ -1,9 +1,9 @@
-// Two-shot all-reduce by pushes alone, for large vectors: a rank pushes pieces of its input into slots
-// of the ranks that own them; the owner sums them in rank order and pushes the result into every
-// output.
+// Two-shot all-reduce by pushes alone, for large vectors: a rank pushes pieces of its input into
+// slots of the ranks that own them; the owner sums them in rank order and pushes the result into
+// every output.
 //
-// Needs: inputs and outputs at multiples of 16 bytes; any length, dtype and op; up to 16 ranks, grids
-// co-resident. Slots: blocks x (world - 1) x slots x pieces of 32 KiB of scratch.
+// Needs: inputs and outputs at multiples of 16 bytes; any length, dtype and op; up to 16 ranks,
+// grids co-resident. Slots: blocks x (world - 1) x slots x pieces of 32 KiB of scratch.
 //
 // In place is right: an element of a rank's output is written by the owner of its chunk alone, and
 // only after that rank's own contribution of the element has reached the owner, so after it was
@@ -40,8 +40,7 @@ struct PushTwoShotParams {
   DType dtype = DType::f32;
   ReduceOp op = ReduceOp::sum;
 };
-static_assert(std::is_trivially_copyable_v<PushTwoShotParams> &&
-              sizeof(PushTwoShotParams) <= 4000);
+static_assert(std::is_trivially_copyable_v<PushTwoShotParams> && sizeof(PushTwoShotParams) <= 4000);
 
 // Several dtypes and ops share one.
 Kernel push_two_shot_kernel(DType dtype, ReduceOp op);

@@ -72,7 +72,8 @@ __device__ void with_rank_order_of(DType dtype, ReduceOp op, int count, const Us
   }
 }
 
-// make(std::type_identity<Order>) for the Order that a kernel for this dtype and op is compiled for.
+// make(std::type_identity<Order>) for the Order that a kernel for this dtype and op is compiled
+// for.
 template <class Make>
 auto choose_rank_order(DType dtype, ReduceOp op, const Make& make) {
   const auto of = [&](auto which) {
@@ -122,7 +123,8 @@ union Pack {
   }
 };
 
-// Sums a batch of packs of two sources: result[u] is pack i + u * stride, where that is in the share.
+// Sums a batch of packs of two sources: result[u] is pack i + u * stride, where that is in the
+// share.
 template <int kUnroll, class Reduction>
 __device__ void sum_two(const Reduction& reduction, const std::byte* a, const std::byte* b,
                         std::int64_t i, const Share& share,
@@ -183,8 +185,7 @@ __device__ void sum_pack(const Reduction& reduction, int sources, const Source& 
 #pragma unroll
       for (int e = 0; e < Packed::kElements; ++e) {
         const auto element = loaded[s].elements[e];
-        sums[e] =
-            s == 0 && r == 0 ? Reduction::first(element) : Reduction::next(sums[e], element);
+        sums[e] = s == 0 && r == 0 ? Reduction::first(element) : Reduction::next(sums[e], element);
       }
     }
   }
