@@ -58,6 +58,7 @@ static_assert(std::is_trivially_copyable_v<DirectParams> && sizeof(DirectParams)
 
 // The kernel for a motion. Several dtypes and ops share one.
 Kernel direct_kernel(Motion motion, DType dtype, ReduceOp op);
+Kernel direct_held_kernel(DType dtype, ReduceOp op);  // of one_shot_held
 
 inline constexpr int kDirectThreads = 512;
 inline constexpr int kDirectHeld = 4;  // packs a thread holds
