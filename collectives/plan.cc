@@ -199,11 +199,13 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
   plan.algorithm = selected.algorithm;
   plan.schedule = selected.schedule;
   plan.op = request.call.op;
+  plan.root = request.call.root;
   plan.dtype = request.first_input().dtype();
   plan.world = fabric.world();
   plan.protocol = protocol_of(fabric, plan);
   map_chunks(request, plan, operation.table());
-  const schedule::Extent extent{longest_vector(plan), largest_chunk(plan)};
+  plan.elements = longest_vector(plan);
+  const schedule::Extent extent{plan.elements, largest_chunk(plan)};
   plan.tiling = fabric.backend() == DeviceKind::cuda
                     ? cuda_tiling(fabric, plan, extent, options.max_blocks)
                     : sim_tiling(fabric, plan, extent);
@@ -221,7 +223,8 @@ void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan,
   info.dtype = static_cast<std::uint8_t>(plan.dtype);
   if (request.kind().reduces) info.op = static_cast<std::uint8_t>(plan.op);
   info.protocol = static_cast<std::uint8_t>(plan.protocol);
-  info.bytes = plan.tiling.elements * item_bytes(plan.dtype);
+  info.bytes = plan.elements * item_bytes(plan.dtype);
+  info.joint = fabric.backend() == DeviceKind::cuda && plan.algorithm == Algorithm::copy_engine;
   info.blocks = plan.tiling.blocks;
   info.timeout_ns = plan.limits.timeout_ns;
   if (info.bytes == 0) return;
@@ -236,7 +239,7 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
   fill_plan(fabric, request, options, selected, operation, plan);
   plan.limits.operation = operation.id();
   fill_info(fabric, request, plan, staged, operation.info());
-  if (plan.tiling.elements == 0) return;
+  if (plan.elements == 0) return;
   for (std::size_t r = 0; r < request.inputs.size(); ++r) {
     if (request.has_input(r)) {
       plan.inputs[r] = request.inputs[r].data();

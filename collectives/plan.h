@@ -63,11 +63,13 @@ struct Plan {
   Protocol protocol = Protocol::chunk_flags;
   ReduceOp op = ReduceOp::sum;
   DType dtype = DType::f32;
+  Rank root{0};
   WorldSize world{1};
   schedule::Tiling tiling{};
   fabric::WaitLimits limits{};
   FaultPoint fault{};
   const schedule::Prepared* schedule = nullptr;  // lives as long as the fabric
+  std::int64_t elements = 0;                     // of the longest input or output of any rank
   schedule::ChunkMap in{};
   schedule::ChunkMap out{};
   // Contiguous, `in.elements` and `out.elements` long; input may be exactly output. Indexed by

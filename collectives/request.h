@@ -79,6 +79,7 @@ struct Session {
     schedule::Prepared prepared;
   };
   std::vector<std::unique_ptr<Made>> schedules;
+  std::shared_ptr<void> cuda;  // what the CUDA executor keeps
 };
 Session& session(fabric::Fabric& fabric);
 

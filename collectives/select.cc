@@ -15,14 +15,38 @@
 namespace weft::collectives {
 namespace {
 
-// What "auto" tries, in this order.
-constexpr Algorithm kForAllReduce[] = {Algorithm::ring, Algorithm::two_shot};
-constexpr Algorithm kForOthers[] = {Algorithm::one_shot_pull, Algorithm::one_shot,
-                                    Algorithm::two_shot, Algorithm::ring};
+// What "auto" tries, in this order: the first that can serve the call. On CUDA by the bytes of a
+// rank's vector, from figures of 2 x H200 (bench/results); on more ranks these are predictions.
+using Preference = std::span<const Algorithm>;
 
-std::span<const Algorithm> preferred(Collective collective) {
-  if (collective == Collective::all_reduce) return kForAllReduce;
-  return kForOthers;
+constexpr std::int64_t kLamportBytes = 16 << 20;
+constexpr std::int64_t kPullBytes = 4 << 20;
+constexpr std::int64_t kEngineBytes = 192 << 20;
+constexpr std::int64_t kMoveEngineBytes = 64 << 20;
+
+constexpr Algorithm kSimAllReduce[] = {Algorithm::ring};
+constexpr Algorithm kSmallAllReduce[] = {Algorithm::lamport, Algorithm::ll,
+                                         Algorithm::one_shot_pull, Algorithm::two_shot};
+constexpr Algorithm kMediumAllReduce[] = {Algorithm::lamport, Algorithm::push_two_shot,
+                                          Algorithm::two_shot};
+constexpr Algorithm kLargeAllReduce[] = {Algorithm::push_two_shot, Algorithm::two_shot};
+constexpr Algorithm kHugeAllReduce[] = {Algorithm::copy_engine, Algorithm::push_two_shot,
+                                        Algorithm::two_shot};
+constexpr Algorithm kOthers[] = {Algorithm::one_shot_pull, Algorithm::one_shot, Algorithm::two_shot,
+                                 Algorithm::ring};
+constexpr Algorithm kLargeMoves[] = {Algorithm::copy_engine, Algorithm::one_shot_pull,
+                                     Algorithm::one_shot, Algorithm::two_shot};
+
+Preference preferred(const fabric::Fabric& fabric, const Request& request) {
+  const bool cuda = fabric.backend() == DeviceKind::cuda;
+  const std::int64_t bytes = request.first_input().bytes().value();
+  if (request.call.collective != Collective::all_reduce) {
+    return cuda && bytes >= kMoveEngineBytes ? Preference(kLargeMoves) : Preference(kOthers);
+  }
+  if (!cuda) return kSimAllReduce;
+  if (bytes <= kPullBytes) return kSmallAllReduce;
+  if (bytes <= kLamportBytes) return kMediumAllReduce;
+  return bytes < kEngineBytes ? Preference(kLargeAllReduce) : Preference(kHugeAllReduce);
 }
 
 std::optional<schedule::Schedule> materialise(fabric::Fabric& fabric, const Request& request,
@@ -97,7 +121,7 @@ Selection select(fabric::Fabric& fabric, const Request& request, const CallOptio
          "\" cannot serve this call: ", why);
   }
   std::string why;
-  for (const Algorithm algorithm : preferred(request.call.collective)) {
+  for (const Algorithm algorithm : preferred(fabric, request)) {
     const auto* schedule = find_schedule(fabric, request, algorithm, 0);
     if (!schedule) continue;
     why = alone ? "" : refusal(fabric, request, options, algorithm, schedule);

@@ -152,7 +152,8 @@ class Fabric {
   void submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed);
   void submit_captured(Operation& operation, std::span<const Stream> user_streams);
   bool are_capturing(std::span<const Stream> user_streams) const;
-  bool runs_on(std::span<const Stream> user_streams) const;
+  bool are_apart(std::span<const Stream> user_streams) const;
+  bool runs_on(std::span<const Stream> user_streams, const Operation& operation) const;
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
   void instantiate(Graph& graph);
   void instantiate_joint(Graph& graph);

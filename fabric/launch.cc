@@ -31,10 +31,10 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
   try {
-    if (!captured && !user_streams.empty() && !runs_on(user_streams)) {
+    prepare(*operation);
+    if (!captured && !user_streams.empty() && !runs_on(user_streams, *operation)) {
       join_user_streams(*operation, user_streams);
     }
-    prepare(*operation);
   } catch (...) {
     operation->drop_kept();
     throw;
@@ -66,12 +66,15 @@ bool Fabric::are_capturing(std::span<const Stream> user_streams) const {
     fail(ErrorCode::invalid_argument, capturing, " of ", user_streams.size(),
          " streams are being captured into a graph: all or none");
   }
+  if (capturing != 0 && !are_apart(user_streams)) {
+    fail(ErrorCode::invalid_argument,
+         "ranks of one device are captured on one stream, where they would wait for each other");
+  }
   return capturing != 0;
 }
 
-// May works go straight onto the caller's streams? Not if ranks of one device would queue up on one
-// stream, behind each other.
-bool Fabric::runs_on(std::span<const Stream> user_streams) const {
+// Has each rank of a device a stream of its own?
+bool Fabric::are_apart(std::span<const Stream> user_streams) const {
   for (std::size_t a = 0; a < user_streams.size(); ++a) {
     for (std::size_t b = 0; b < a; ++b) {
       if (user_streams[a].handle == user_streams[b].handle &&
@@ -81,6 +84,12 @@ bool Fabric::runs_on(std::span<const Stream> user_streams) const {
     }
   }
   return true;
+}
+
+// May works go straight onto the caller's streams? Not if ranks would queue up behind each other,
+// and not if one work enqueues for all on the fabric's streams.
+bool Fabric::runs_on(std::span<const Stream> user_streams, const Operation& operation) const {
+  return !operation.info().joint && are_apart(user_streams);
 }
 
 void Fabric::join_user_streams(Operation& operation, std::span<const Stream> user_streams) {
@@ -105,7 +114,7 @@ void Fabric::submit_captured(Operation& operation, std::span<const Stream> user_
 std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
                                           std::span<const Stream> user_streams, Graph* timed) {
   operation->commit();
-  const bool straight = !user_streams.empty() && runs_on(user_streams);
+  const bool straight = !user_streams.empty() && runs_on(user_streams, *operation);
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     try {
       const Stream stream = straight ? user_streams[r] : ranks_[r].stream;
@@ -249,18 +258,16 @@ std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
   operation->describe_replay(graph, timeout_ns_);
-  if (!user_streams.empty() && !runs_on(user_streams)) {
+  if (!user_streams.empty() && !runs_on(user_streams, *operation)) {
     join_user_streams(*operation, user_streams);
   }
   if (graph->joint_) {
-    // The joint graph starts after what is on every rank's stream.
+    // The joint graph starts on rank 0's stream, after what is on every rank's.
     for (std::size_t r = 1; r < ranks_.size(); ++r) {
-      const bool straight = !user_streams.empty() && runs_on(user_streams);
-      const Stream stream = straight ? user_streams[r] : ranks_[r].stream;
-      const Stream origin = straight ? user_streams[0] : ranks_[0].stream;
-      ranks_[r].device->record(graph->edges_[r], stream);
-      ranks_[0].device->wait(origin, graph->edges_[r]);
-      if (ranks_[r].last_ended.handle) ranks_[0].device->wait(origin, ranks_[r].last_ended);
+      ranks_[r].device->record(graph->edges_[r], ranks_[r].stream);
+      ranks_[0].device->wait(ranks_[0].stream, graph->edges_[r]);
+      if (ranks_[r].last_ended.handle)
+        ranks_[0].device->wait(ranks_[0].stream, ranks_[r].last_ended);
     }
   }
   ++next_id_;

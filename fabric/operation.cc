@@ -64,6 +64,7 @@ void Operation::describe_replay(const std::shared_ptr<const Graph>& graph,
       info_.algorithm = "several";
     }
     if (first) info_.path = info.path;
+    info_.joint = info_.joint || info.joint;
     info_.bytes += info.bytes;
     info_.blocks = std::max(info_.blocks, info.blocks);
     info_.timeout_ns = std::max(info_.timeout_ns, info.timeout_ns);

@@ -13,12 +13,12 @@ namespace {
 std::string cuda_refusal(const fabric::Fabric&, const Request&, const CallOptions&, Algorithm) {
   absent();
 }
-schedule::Tiling cuda_tiling(const fabric::Fabric&, const Plan&, const schedule::Extent&,
+schedule::Tiling cuda_tiling(fabric::Fabric&, const Plan&, const schedule::Extent&,
                              std::int32_t) {
   absent();
 }
-void cuda_preload(const fabric::Fabric&) { absent(); }
-Work cuda_work(const fabric::Fabric&, const Plan&, Rank) { absent(); }
+std::shared_ptr<void> cuda_open(const fabric::Fabric&) { absent(); }
+Work cuda_work(fabric::Fabric&, const Plan&, Rank) { absent(); }
 void cuda_prepare_scratch(fabric::Fabric&) { absent(); }
 
 }  // namespace weft::collectives

@@ -104,6 +104,15 @@ class LaneWait {
   // Blocks until `count` pieces or credits of this operation are there; false: the block leaves.
   __device__ bool reach(std::uint32_t count, int step, FaultLatch& latch) {
     if (there(count)) return true;
+    if (!reach_relaxed(count, step, latch)) return false;
+    // sync(cuda-lane): acquire - of the memory behind the count; pairs with release in publish()
+    if (!relayed_) ptx::ld_acquire_sys(word_);
+    return true;
+  }
+
+  // The same for a count that nothing written since the kernels began stands behind. Not before a
+  // reach() of the same LaneWait.
+  __device__ bool reach_relaxed(std::uint32_t count, int step, FaultLatch& latch) {
     latch.begin_wait();
     for (read(); !there(count); read()) {
       if (latch.left()) return false;
@@ -113,8 +122,6 @@ class LaneWait {
         return false;
       }
     }
-    // sync(cuda-lane): acquire - of the memory behind the count; pairs with release in publish()
-    if (!relayed_) ptx::ld_acquire_sys(word_);
     return true;
   }
 

@@ -23,13 +23,21 @@ SMALL = [
 ]
 
 
-def simulated(inputs: list[Any], op: str) -> Any:
+# Those that add in rank order agree bit for bit; each is compared with its own schedule, simulated.
+ALGORITHMS = ["auto", "ring", "ll", "lamport", "one_shot_pull", "two_shot", "push_two_shot",
+              "copy_engine"]  # fmt: skip
+LL_BYTES = 32 << 10  # that fit its lines with 16 ranks
+
+
+def simulated(inputs: list[Any], op: str, algorithm: str = "ring") -> Any:
     """What the simulator makes of the same inputs."""
     copies = [x.clone() for x in inputs]
     if len(inputs) == 1:
         return copies[0]
+    if algorithm != "ring":
+        algorithm = "two_shot"
     with weft.Fabric(f"sim:{len(inputs)}") as fabric:
-        fabric.all_reduce(copies, op)
+        fabric.all_reduce(copies, op, algorithm=algorithm)
     return copies[0]
 
 
@@ -52,12 +60,14 @@ def check(
     in_place: bool = True,
     offset: int = 0,
     max_blocks: int | None = None,
+    algorithm: str = "ring",
 ) -> None:
     inputs = random_inputs(fabric.size, elements, dtype, op)
     tensors = place(fabric, inputs, offset)
     out = tensors if in_place else place(fabric, [torch.zeros_like(x) for x in inputs], offset)
-    fabric.all_reduce(tensors, op, out=None if in_place else out, max_blocks=max_blocks)
-    expected = bits(simulated(inputs, op))
+    results = None if in_place else out
+    fabric.all_reduce(tensors, op, out=results, max_blocks=max_blocks, algorithm=algorithm)
+    expected = bits(simulated(inputs, op, algorithm))
     for rank, result in enumerate(out):
         assert torch.equal(bits(result), expected), f"rank {rank}"
     if not in_place:
@@ -82,6 +92,87 @@ def test_dtypes_and_ops(fabrics: Fabrics, spec: str, dtype: str, op: str) -> Non
             fabrics(spec).all_reduce(tensors, op)
         return
     check(fabrics(spec), 20011, dtype, op)
+
+
+def serves(algorithm: str, dtype: str, in_place: bool) -> bool:
+    if algorithm == "lamport":
+        return DTYPES[dtype].is_floating_point
+    return algorithm != "one_shot_pull" or not in_place
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in ("ring", "auto")])
+def test_lengths_under_every_algorithm(
+    fabrics: Fabrics, spec: str, algorithm: str, in_place: bool
+) -> None:
+    if fabrics(spec).size > 1 and not serves(algorithm, "float32", in_place):
+        tensors = place(fabrics(spec), random_inputs(fabrics(spec).size, 8, "float32", "sum"))
+        with pytest.raises(weft.InvalidArgument, match="out="):
+            fabrics(spec).all_reduce(tensors, algorithm=algorithm)
+        return
+    for elements in (1, 2, 3, 5, 31, 33, 127, 1000, 4099, 8001):
+        check(fabrics(spec), elements, in_place=in_place, algorithm=algorithm)
+    if algorithm != "ll":
+        check(fabrics(spec), 300007, "bfloat16", in_place=in_place, algorithm=algorithm)
+        check(fabrics(spec), 1000003, in_place=in_place, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("dtype", list(DTYPES))
+def test_dtypes_and_ops_under_every_algorithm(
+    fabrics: Fabrics, spec: str, dtype: str, algorithm: str
+) -> None:
+    if algorithm != "auto" and not serves(algorithm, dtype, in_place=False):
+        return
+    floats = DTYPES[dtype].is_floating_point
+    for op in ("sum", "avg", "min", "max", "prod") if floats else ("sum", "min", "max", "prod"):
+        check(fabrics(spec), 1011, dtype, op, in_place=False, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", ["ll", "lamport", "one_shot_pull", "two_shot", "copy_engine"])
+def test_any_alignment_under_every_algorithm(fabrics: Fabrics, spec: str, algorithm: str) -> None:
+    for offset in (1, 2, 3):
+        for dtype in ("bfloat16", "float32", "float64"):
+            check(fabrics(spec), 2011, dtype, offset=offset, in_place=False, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize("algorithm", ["ll", "lamport", "two_shot", "ring"])
+def test_every_bfloat16_pattern_as_payload(fabrics: Fabrics, spec: str, algorithm: str) -> None:
+    """max against minus infinity gives every pattern back; of a NaN, a NaN."""
+    fabric = fabrics(spec)
+    patterns = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    for part in patterns.split(1 << 14):
+        lowest = torch.full_like(part, float("-inf"))
+        tensors = place(fabric, [part] + [lowest] * (fabric.size - 1))
+        fabric.all_reduce(tensors, "max", algorithm=algorithm)
+        for result in tensors:
+            got = result.cpu()
+            nan = part.isnan()
+            assert torch.equal(got.isnan(), nan)
+            assert torch.equal(got.view(torch.int16)[~nan], part.view(torch.int16)[~nan])
+
+
+@pytest.mark.parametrize("spec", SMALL)
+def test_algorithms_follow_each_other_in_any_order(fabrics: Fabrics, spec: str) -> None:
+    """Sizes, dtypes and algorithms change from call to call; nothing waits in between."""
+    fabric = fabrics(spec)
+    names = ["ll", "lamport", "two_shot", "push_two_shot", "ring", "copy_engine"]
+    kept = []
+    for i in range(600):
+        elements = [1, 255, 4096, 7001, 33, 8000][(i * 7 + i // 6) % 6]
+        rooms = [
+            torch.full((elements,), (r + 1) * (i % 13 + 1), device=d, dtype=torch.float32)
+            for r, d in enumerate(fabric.devices)
+        ]
+        fabric.all_reduce(rooms, algorithm=names[(i * 5 + i // 11) % 6])
+        kept.append((sum(range(1, fabric.size + 1)) * (i % 13 + 1), rooms))
+    for want, rooms in kept:
+        for room in rooms:
+            assert bool((room == want).all())
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -141,7 +232,7 @@ def test_many_operations_in_a_row(fabrics: Fabrics, spec: str) -> None:
 def test_the_event_says_what_ran(fabrics: Fabrics, spec: str) -> None:
     fabric = fabrics(spec)
     tensors = place(fabric, random_inputs(fabric.size, 4096, "float32", "sum"))
-    work = fabric.all_reduce(tensors, async_op=True)
+    work = fabric.all_reduce(tensors, algorithm="ring", async_op=True)
     work.wait()
     assert work.info["algorithm"] == "ring"
     assert work.info["path"] == "zero_copy"
@@ -155,11 +246,11 @@ def test_views_that_are_not_contiguous_are_staged(fabrics: Fabrics, spec: str) -
     tensors = [room[:, ::2].t() for room in rooms]
     for device in set(fabric.devices):
         torch.cuda.synchronize(device)
-    work = fabric.all_reduce(tensors, async_op=True)
+    work = fabric.all_reduce(tensors, algorithm="ring", async_op=True)
     work.wait()
     assert work.info["path"] == "staged"
     both = [x.repeat(1, 2) for x in inputs]
-    expected = simulated([x[:, ::2].t().contiguous() for x in both], "sum")
+    expected = simulated([x[:, ::2].t().contiguous() for x in both], "sum", "ring")
     for room, before, result in zip(rooms, both, tensors, strict=True):
         assert torch.equal(bits(result), bits(expected))
         assert torch.equal(bits(room[:, 1::2]), bits(before[:, 1::2])), "beside the view"
@@ -215,14 +306,14 @@ def test_staged_vectors_follow_the_stream_too(fabrics: Fabrics, spec: str) -> No
 
 
 @pytest.mark.gpu1
-def test_a_stream_under_capture_is_refused(fabrics: Fabrics) -> None:
+def test_one_stream_for_two_ranks_under_capture_is_refused(fabrics: Fabrics) -> None:
     fabric = fabrics("cuda:0x2")
     rooms = [torch.ones(1000, device="cuda:0") for _ in range(2)]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         _ = rooms[0] + 1
         streams = [torch.cuda.current_stream()] * 2
-        with pytest.raises(weft.InvalidArgument, match="captured"):
+        with pytest.raises(weft.InvalidArgument, match="captured on one stream"):
             fabric.all_reduce(rooms, streams=streams)
     fabric.all_reduce(rooms)
     assert rooms[0].tolist() == [2.0] * 1000

@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "collectives/executor/cuda/copy_engine.h"
+#include "collectives/executor/cuda/direct.h"
 #include "collectives/executor/cuda/lamport.h"
 #include "collectives/executor/cuda/ll.h"
+#include "collectives/executor/cuda/push_two_shot.h"
 #include "collectives/executor/cuda/ring.h"
 #include "collectives/executor/cuda/scratch.h"
 
@@ -15,17 +18,52 @@ namespace {
 // From this size on two hops of fewer bytes beat one hop, with three ranks and more (predicted; see
 // the cost formulas of Thakur, Rabenseifner and Gropp 2005).
 constexpr std::int64_t kLamportTwoShotBytes = 64 << 10;
+// Blocks that measured best on 2 x H200: bench/results.
+constexpr std::int32_t kDirectBlocks = 64;
+constexpr std::int32_t kPushBlocks = 128;
 
-std::int64_t vector_bytes(const Plan& plan) { return plan.out.elements * item_bytes(plan.dtype); }
+// What a fabric's launches need.
+struct Kept {
+  CopyEngines engines;
+  std::int32_t push_blocks;  // co-resident
+};
+
+const Kept& kept(fabric::Fabric& fabric) {
+  return *static_cast<const Kept*>(session(fabric).cuda.get());
+}
+
+ScratchPart part(const cuda::Region& region) { return {region.offset, region.bytes}; }
+
+// Copy engines use the words of Lamport as slots too, and set them back.
+ScratchPart engine_slots(const fabric::ArenaLayout& layout) {
+  const cuda::Region words = cuda::lamport_region(layout);
+  return {words.offset, cuda::slots_region(layout).end() - words.offset};
+}
+
+std::int64_t vector_bytes(const Plan& plan) { return plan.elements * item_bytes(plan.dtype); }
 
 bool lamport_in_two_shots(const fabric::ArenaLayout& layout, std::int64_t bytes) {
   return layout.world > 2 &&
          (bytes >= kLamportTwoShotBytes || bytes > cuda::lamport_capacity(layout));
 }
 
-std::string beyond(const char* region, std::int64_t bytes, std::int64_t capacity) {
-  return concat("its ", region, " take", " vectors of up to ", capacity, " bytes, and this has ",
-                bytes);
+std::int64_t lamport_most(const fabric::ArenaLayout& layout) {
+  const std::int64_t two = layout.world > 2 ? cuda::lamport_two_shot_capacity(layout) : 0;
+  return std::max(cuda::lamport_capacity(layout), two);
+}
+
+// The moves that run a plan without scratch.
+MotionPlan motion_of(const Plan& plan) {
+  switch (plan.collective) {
+    case Collective::all_reduce:
+      return {plan.algorithm == Algorithm::one_shot_pull ? Motion::one_shot : Motion::two_shot};
+    case Collective::reduce:
+      return {Motion::reduce, plan.root};
+    case Collective::reduce_scatter:
+      return {Motion::reduce_scatter};
+    default:
+      return {Motion::planned};
+  }
 }
 
 // Tiling of the families that share out a vector by themselves.
@@ -35,6 +73,40 @@ schedule::Tiling whole(std::int64_t elements, std::int32_t blocks) {
   tiling.rounds = 1;
   tiling.blocks = blocks;
   return tiling;
+}
+
+schedule::Tiling direct_tiling(const fabric::Fabric& fabric, const Plan& plan,
+                               const schedule::Extent& extent, std::int32_t max_blocks) {
+  const MotionPlan motion = motion_of(plan);
+  const cuda::Kernel kernel = cuda::direct_kernel(motion.motion, plan.dtype, plan.op);
+  const std::int32_t wanted = max_blocks > 0 ? max_blocks : kDirectBlocks;
+  const std::int32_t most = std::min(wanted, cuda::co_resident_blocks(fabric, kernel));
+  const bool parts = motion.motion == Motion::reduce_scatter;
+  return whole(parts ? extent.chunk_elements : extent.elements,
+               direct_blocks(vector_bytes(plan), most));
+}
+
+bool is_captured(const fabric::Fabric& fabric, const CallOptions& options) {
+  for (std::size_t r = 0; r < options.streams.size(); ++r) {
+    if (fabric.device(Rank(static_cast<int>(r))).is_capturing(options.streams[r])) return true;
+  }
+  return false;
+}
+
+bool unaligned(const Request& request) {
+  std::uintptr_t addresses = 0;
+  for (const Tensor& tensor : request.inputs) {
+    addresses |= reinterpret_cast<std::uintptr_t>(tensor.data());
+  }
+  for (const Tensor& tensor : request.outputs) {
+    addresses |= reinterpret_cast<std::uintptr_t>(tensor.data());
+  }
+  return addresses % cuda::kPushAlign != 0;
+}
+
+std::string too_long(std::int64_t bytes, std::int64_t most) {
+  if (bytes <= most) return "";
+  return concat("its part of the scratch takes vectors of up to ", most, " bytes, not ", bytes);
 }
 
 // One rank alone: its vector, moved if it is to be elsewhere.
@@ -49,64 +121,107 @@ void copy(const WorkContext& context, const void* params) {
   context.device->copy({context.native_stream}, c.to, c.from, c.bytes);
 }
 
+Work alone(const Plan& plan) {
+  const bool moves = !plan.program(Rank(0)).empty() && plan.inputs[0] != plan.outputs[0];
+  if (!moves) return {};
+  return Work::make("copy", copy, Copy{plan.outputs[0], plan.inputs[0], Bytes(vector_bytes(plan))});
+}
+
 }  // namespace
 
-std::string cuda_refusal(const fabric::Fabric& fabric, const Request& request, const CallOptions&,
-                         Algorithm algorithm) {
-  const bool all_reduce = request.call.collective == Collective::all_reduce;
+std::string cuda_refusal(const fabric::Fabric& fabric, const Request& request,
+                         const CallOptions& options, Algorithm algorithm) {
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   const std::int64_t bytes = request.first_input().bytes().value();
-  if (all_reduce && algorithm == Algorithm::ring) return "";
-  if (all_reduce && algorithm == Algorithm::ll) {
-    const std::int64_t most = cuda::ll_capacity(layout);
-    return bytes <= most ? "" : beyond("lines", bytes, most);
-  }
-  if (all_reduce && algorithm == Algorithm::lamport) {
-    const std::int64_t most =
-        std::max(cuda::lamport_capacity(layout),
-                 layout.world > 2 ? cuda::lamport_two_shot_capacity(layout) : 0);
-    return bytes <= most ? "" : beyond("words", bytes, most);
+  const bool all_reduce = request.call.collective == Collective::all_reduce;
+  switch (algorithm) {
+    case Algorithm::ll:
+      return too_long(bytes, cuda::ll_capacity(layout));
+    case Algorithm::lamport:
+      return too_long(bytes, lamport_most(layout));
+    case Algorithm::push_two_shot:
+      return unaligned(request) ? "it needs tensors at multiples of 16 bytes" : "";
+    case Algorithm::copy_engine:
+      if (!is_captured(fabric, options)) return "";
+      return "it orders devices by events, which the captures of single streams cannot hold";
+    case Algorithm::two_shot:
+    case Algorithm::one_shot_pull:
+      return "";
+    case Algorithm::ring:
+      return all_reduce ? "" : "it has no CUDA kernel for this collective yet";
+    case Algorithm::one_shot:
+      if (!request.kind().reduces) return "";
+      break;
+    default:
+      break;
   }
   return "it has no CUDA kernel yet";
 }
 
-schedule::Tiling cuda_tiling(const fabric::Fabric& fabric, const Plan& plan,
+schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,
                              const schedule::Extent& extent, std::int32_t max_blocks) {
   const std::int64_t item = item_bytes(plan.dtype);
   const std::int64_t bytes = vector_bytes(plan);
-  if (plan.world.value() == 1) return whole(extent.elements, 1);
-  if (plan.algorithm == Algorithm::ll) {
-    return whole(extent.elements, cuda::ll_blocks(fabric, plan.dtype, plan.op, bytes, max_blocks));
+  const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
+  if (plan.world.value() == 1 || bytes == 0) return whole(extent.elements, 1);
+  switch (plan.algorithm) {
+    case Algorithm::ll:
+      return whole(extent.elements,
+                   cuda::ll_blocks(fabric, plan.dtype, plan.op, bytes, max_blocks));
+    case Algorithm::lamport: {
+      const auto blocks = lamport_in_two_shots(layout, bytes) ? cuda::lamport_two_shot_blocks
+                                                              : cuda::lamport_blocks;
+      return whole(extent.elements, blocks(fabric, plan.dtype, plan.op, bytes, max_blocks));
+    }
+    case Algorithm::push_two_shot: {
+      const std::int32_t wanted = max_blocks > 0 ? max_blocks : kPushBlocks;
+      return push_two_shot_tiling(extent.elements, item, plan.world,
+                                  part(cuda::slots_region(layout)),
+                                  std::min(wanted, kept(fabric).push_blocks));
+    }
+    case Algorithm::copy_engine:
+      return whole(extent.elements, 1);
+    case Algorithm::ring:
+      return schedule::cut_chunks(extent.elements, extent.chunk_elements, item,
+                                  cuda::ring_limits(fabric, max_blocks));
+    default:
+      return direct_tiling(fabric, plan, extent, max_blocks);
   }
-  if (plan.algorithm == Algorithm::lamport) {
-    const bool two = lamport_in_two_shots(fabric.arena(Rank(0)).layout, bytes);
-    const auto blocks = two ? cuda::lamport_two_shot_blocks : cuda::lamport_blocks;
-    return whole(extent.elements, blocks(fabric, plan.dtype, plan.op, bytes, max_blocks));
-  }
-  return schedule::cut_chunks(extent.elements, extent.chunk_elements, item,
-                              cuda::ring_limits(fabric, max_blocks));
 }
 
-void cuda_preload(const fabric::Fabric& fabric) {
+std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric) {
   cuda::ring_preload(fabric);
-  if (fabric.world().value() == 1) return;
+  if (fabric.world().value() == 1) return nullptr;
   cuda::ll_preload(fabric);
   cuda::lamport_preload(fabric);
+  direct_preload(fabric);
+  copy_engine_preload(fabric);
+  return std::shared_ptr<Kept>(new Kept{CopyEngines(fabric), push_two_shot_preload(fabric)});
 }
 
-Work cuda_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
-  if (plan.world.value() == 1) {
-    const bool moves = !plan.program(rank).empty() && plan.inputs[0] != plan.outputs[0];
-    if (!moves) return {};
-    return Work::make("copy", copy,
-                      Copy{plan.outputs[0], plan.inputs[0], Bytes(vector_bytes(plan))});
+Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
+  if (plan.world.value() == 1) return alone(plan);
+  const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
+  switch (plan.algorithm) {
+    case Algorithm::ll:
+      return cuda::ll_work(fabric, plan, rank);
+    case Algorithm::lamport: {
+      const bool two = lamport_in_two_shots(layout, vector_bytes(plan));
+      return (two ? cuda::lamport_two_shot_work : cuda::lamport_work)(fabric, plan, rank);
+    }
+    case Algorithm::push_two_shot:
+      return push_two_shot_work(fabric, plan, part(cuda::slots_region(layout)), rank);
+    case Algorithm::copy_engine:
+      if (plan.collective != Collective::all_reduce) {
+        return copy_engine_move_work(kept(fabric).engines, plan, {Motion::planned}, rank);
+      }
+      return copy_engine_work(kept(fabric).engines, plan, engine_slots(layout),
+                              part(cuda::lamport_region(layout)), rank);
+    case Algorithm::ring:
+      return cuda::ring_work(fabric, plan, rank);
+    default:
+      return direct_work(fabric, plan, motion_of(plan), rank);
   }
-  if (plan.algorithm == Algorithm::ll) return cuda::ll_work(fabric, plan, rank);
-  if (plan.algorithm == Algorithm::lamport) {
-    const bool two = lamport_in_two_shots(fabric.arena(Rank(0)).layout, vector_bytes(plan));
-    return (two ? cuda::lamport_two_shot_work : cuda::lamport_work)(fabric, plan, rank);
-  }
-  return cuda::ring_work(fabric, plan, rank);
 }
 
 }  // namespace weft::collectives

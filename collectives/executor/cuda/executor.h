@@ -1,6 +1,7 @@
 // Runs collectives on CUDA devices: which kernel family serves a plan, and what it needs.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "collectives/plan.h"
@@ -15,14 +16,15 @@ std::string cuda_refusal(const fabric::Fabric& fabric, const Request& request,
                          const CallOptions& options, Algorithm algorithm);
 // How the plan is cut, with at most `max_blocks` blocks a rank (0: the family's choice). Throws
 // CoResidencyError when the ranks of one device cannot all run at once.
-schedule::Tiling cuda_tiling(const fabric::Fabric& fabric, const Plan& plan,
+schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,
                              const schedule::Extent& extent, std::int32_t max_blocks);
 // Submits to every rank's stream what puts its scratch as the first operation must find it: for
 // FabricOptions::prepare_scratch.
 void cuda_prepare_scratch(fabric::Fabric& fabric);
-// Loads every kernel on every device of the fabric, so that no launch has to.
-void cuda_preload(const fabric::Fabric& fabric);
+// Loads every kernel on every device of the fabric, so that no launch has to, and makes what the
+// launches need: it lives as long as the fabric.
+std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric);
 // The work of one rank. The plan must live until it has run.
-Work cuda_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank);
+Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank);
 
 }  // namespace weft::collectives

@@ -1,0 +1,193 @@
+"""Every collective on GPUs, against the simulator, bit for bit; graphs and captures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import weft
+from gpu.support import DTYPES, bits, random_inputs, torch
+
+Fabrics = Callable[[str], weft.Fabric]
+
+SPECS = [
+    pytest.param(s, marks=pytest.mark.gpu1)
+    for s in ("cuda:0x1", "cuda:0x2", "cuda:0x3", "cuda:0x5", "cuda:0x8")
+] + [pytest.param(s, marks=pytest.mark.gpu2) for s in ("cuda:0,1", "cuda:0x2,1", "cuda:0x4,1x4")]
+SMALL = [
+    pytest.param("cuda:0x3", marks=pytest.mark.gpu1),
+    pytest.param("cuda:0,1", marks=pytest.mark.gpu2),
+]
+MOVES = ["auto", "one_shot", "copy_engine"]
+LENGTHS = (1, 3, 64, 1001, 70001)
+
+
+def on(fabric: weft.Fabric, tensors: list[Any]) -> list[Any]:
+    return [x.to(d) for d, x in zip(fabric.devices, tensors, strict=True)]
+
+
+def empty(fabric: weft.Fabric, shape: tuple[int, ...], dtype: Any) -> list[Any]:
+    return [torch.full(shape, 7, dtype=dtype, device=d) for d in fabric.devices]
+
+
+def same(got: Any, want: Any) -> bool:
+    return bool(torch.equal(bits(got), bits(want)))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("dtype", ["bool", "int16", "bfloat16", "float32", "float64"])
+def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> None:
+    fabric = fabrics(spec)
+    n = fabric.size
+    for rows in LENGTHS:
+        inputs = random_inputs(n, n * rows, dtype, "sum")
+        tensors = on(fabric, inputs)
+        out = empty(fabric, (rows,), DTYPES[dtype])
+        with weft.Fabric(f"sim:{n}") as sim:
+            parts = [torch.empty(rows, dtype=DTYPES[dtype]) for _ in range(n)]
+            sim.reduce_scatter(inputs, parts)
+            whole = [torch.empty_like(inputs[0])] * n
+            sim.reduce(inputs, n - 1, out=whole)
+        fabric.reduce_scatter(tensors, out)
+        assert all(same(o, p) for o, p in zip(out, parts, strict=True))
+        fabric.reduce(tensors, n - 1)
+        assert same(tensors[-1], whole[-1])
+        assert all(same(t, x) for t, x in zip(tensors[:-1], inputs[:-1], strict=True))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", MOVES)
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "int64"])
+def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
+    fabric = fabrics(spec)
+    n = fabric.size
+    kind = DTYPES[dtype]
+    for rows in LENGTHS:
+        inputs = random_inputs(n, n * rows, dtype, "sum")
+        tensors = on(fabric, inputs)
+        joined = empty(fabric, (n * n * rows,), kind)
+        fabric.all_gather(tensors, joined, algorithm=algorithm)
+        assert all(same(j, torch.cat(inputs)) for j in joined)
+        swapped = empty(fabric, (n * rows,), kind)
+        fabric.all_to_all(tensors, swapped, algorithm=algorithm)
+        for j, got in enumerate(swapped):
+            assert same(got, torch.cat([x[j * rows : (j + 1) * rows] for x in inputs]))
+        for root in {0, n - 1}:
+            copies = empty(fabric, (n * rows,), kind)
+            fabric.broadcast(tensors, root, out=copies, algorithm=algorithm)
+            assert all(same(c, inputs[root]) for c in copies)
+            parts = empty(fabric, (rows,), kind)
+            fabric.scatter(tensors, root, out=parts, algorithm=algorithm)
+            for j, got in enumerate(parts):
+                assert same(got, inputs[root][j * rows : (j + 1) * rows])
+            gathered = fabric.gather(tensors, root, algorithm=algorithm)
+            assert same(gathered[root], torch.cat(inputs))
+        moved = fabric.send_recv(tensors, [(r + 1) % n for r in range(n)], algorithm=algorithm)
+        assert all(same(moved[(r + 1) % n], inputs[r]) for r in range(n))
+        assert all(same(t, x) for t, x in zip(tensors, inputs, strict=True)), "an input changed"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", MOVES)
+def test_uneven_splits(fabrics: Fabrics, spec: str, algorithm: str) -> None:
+    fabric = fabrics(spec)
+    n = fabric.size
+    splits = [[(3 * i + 5 * j) % 11 * 101 for j in range(n)] for i in range(n)]
+    inputs = [
+        random_inputs(1, sum(row), "float32", "sum", seed=i)[0] for i, row in enumerate(splits)
+    ]
+    got = fabric.all_to_all(on(fabric, inputs), splits=splits, algorithm=algorithm)
+    for j in range(n):
+        want = [x.split(row)[j] for x, row in zip(inputs, splits, strict=True)]
+        assert same(got[j], torch.cat(want))
+
+
+@pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize(
+    "algorithm", ["ring", "ll", "lamport", "two_shot", "push_two_shot", "copy_engine"]
+)
+def test_a_graph_replays_what_it_recorded(fabrics: Fabrics, spec: str, algorithm: str) -> None:
+    fabric = fabrics(spec)
+    rooms = [torch.ones(5000, device=d) for d in fabric.devices]
+    graph = weft.Graph()
+    with graph.capture(fabric):
+        for _ in range(3):
+            fabric.all_reduce(rooms, "avg", algorithm=algorithm)
+            fabric.all_reduce(rooms, "max", algorithm=algorithm)
+    assert [o["algorithm"] for o in graph.operations] == [algorithm] * 6
+    for round_ in range(5):
+        for rank, room in enumerate(rooms):
+            with torch.cuda.device(room.device):
+                room.fill_(round_ + 2 * rank)
+        fabric.all_reduce(rooms)  # eager in between
+        for rank, room in enumerate(rooms):
+            with torch.cuda.device(room.device):
+                room.fill_(round_ + 2 * rank)
+        graph.replay()
+        want = round_ + fabric.size - 1
+        assert all(bool((room == want).all()) for room in rooms)
+    timed = graph.replay(timing=True)
+    assert timed is not None
+    assert 0 < timed < 1e6
+
+
+@pytest.mark.parametrize("spec", SMALL)
+def test_a_capture_of_the_callers_streams(fabrics: Fabrics, spec: str) -> None:
+    """One CUDA graph of torch holds torch's work and weft's, on a stream for each rank."""
+    fabric = fabrics(spec)
+    rooms = [torch.ones(3000, device=d) for d in fabric.devices]
+    streams = [torch.cuda.Stream(d) for d in fabric.devices]
+    fabric.all_reduce(rooms, streams=streams)
+    for d in set(fabric.devices):
+        torch.cuda.synchronize(d)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=streams[0], capture_error_mode="relaxed"):
+        fork = torch.cuda.Event()
+        fork.record(streams[0])
+        for stream in streams[1:]:
+            stream.wait_event(fork)
+        for rank, (room, stream) in enumerate(zip(rooms, streams, strict=True)):
+            with torch.cuda.stream(stream):
+                room.fill_(rank + 1)
+        fabric.all_reduce(rooms, streams=streams)
+        with pytest.raises(weft.InvalidArgument, match="captures of single streams"):
+            fabric.all_reduce(rooms, streams=streams, algorithm="copy_engine")
+        for room, stream in zip(rooms, streams, strict=True):
+            with torch.cuda.stream(stream):
+                room.mul_(2)
+        for stream in streams[1:]:
+            join = torch.cuda.Event()
+            join.record(stream)
+            streams[0].wait_event(join)
+    for _ in range(4):
+        for room in rooms:
+            room.zero_()
+        for d in set(fabric.devices):
+            torch.cuda.synchronize(d)
+        with torch.cuda.stream(streams[0]):
+            graph.replay()
+        streams[0].synchronize()
+        want = fabric.size * (fabric.size + 1)
+        assert all(bool((room == want).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SMALL)
+def test_staged_tensors_are_refused_in_a_capture(fabrics: Fabrics, spec: str) -> None:
+    fabric = fabrics(spec)
+    rooms = [torch.ones((4, 4), device=d).t()[::2] for d in fabric.devices]
+    graph = weft.Graph()
+    with pytest.raises(weft.InvalidArgument, match="contiguous"), graph.capture(fabric):
+        fabric.all_reduce(rooms)
+    fabric.all_reduce(rooms)
+    assert all(bool((room == fabric.size).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SMALL)
+def test_copy_between_ranks(fabrics: Fabrics, spec: str) -> None:
+    fabric = fabrics(spec)
+    source = torch.arange(1000.0, device=fabric.devices[0])
+    target = torch.zeros(1000, device=fabric.devices[-1])
+    fabric.copy(source, target)
+    assert same(source, target)
