@@ -1,6 +1,9 @@
 // Where a rank's signals, progress and slots lie. One arena a rank, in memory that all peers reach.
 //
-//   [ LaneSignals  blocks x world ][ LaneProgress  blocks x world ][ slots ]
+//   [ LaneSignals  blocks x world ][ LaneProgress  blocks x world ][ epochs ][ slots ]
+//
+// Epochs are words of protocols that count operations, one a block and family; only their owner
+// touches them. Like counts they start at the fabric's first epoch.
 //
 // Plain data and arithmetic: the same on host, simulated devices and CUDA. Lane (block, peer) of
 // rank r's arena carries what `peer` sends to r (data) and what `peer` has read of r's pushes
@@ -16,6 +19,8 @@
 namespace weft::fabric {
 
 struct ArenaLayout {
+  static constexpr int kEpochFamilies = 2;
+
   std::int32_t world = 1;
   std::int32_t blocks = 1;         // the most blocks an operation may use
   std::int64_t scratch_bytes = 0;  // for slots, shared out by the executor
@@ -24,9 +29,12 @@ struct ArenaLayout {
   constexpr std::int64_t progress_offset() const {
     return lanes() * static_cast<std::int64_t>(sizeof(LaneSignals));
   }
+  constexpr std::int64_t epochs_offset() const {
+    return progress_offset() + lanes() * static_cast<std::int64_t>(sizeof(LaneProgress));
+  }
   constexpr std::int64_t scratch_offset() const {
     const std::int64_t end =
-        progress_offset() + lanes() * static_cast<std::int64_t>(sizeof(LaneProgress));
+        epochs_offset() + static_cast<std::int64_t>(blocks) * kEpochFamilies * 4;
     return (end + 255) / 256 * 256;
   }
   constexpr std::int64_t bytes() const { return scratch_offset() + scratch_bytes; }
@@ -45,6 +53,11 @@ struct Arena {
   }
   LaneProgress* progress(std::int32_t block, Rank peer) const {
     return reinterpret_cast<LaneProgress*>(base + layout.progress_offset()) + lane(block, peer);
+  }
+  // One word a block.
+  std::uint32_t* epochs(int family) const {
+    return reinterpret_cast<std::uint32_t*>(base + layout.epochs_offset()) +
+           static_cast<std::ptrdiff_t>(family) * layout.blocks;
   }
   std::byte* scratch() const { return base + layout.scratch_offset(); }
 };

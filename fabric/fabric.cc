@@ -107,7 +107,8 @@ void Fabric::abandon() noexcept {
 
 // Everything that open_ranks made, in any state of completion.
 void Fabric::release() noexcept {
-  operations_.clear();
+  in_flight_.clear();
+  ended_.clear();
   // All streams before any memory: a rank's work may still touch a peer's arena.
   for (RankState& rank : ranks_) rank.device->destroy_stream(std::exchange(rank.stream, {}));
   for (RankState& rank : ranks_) {
@@ -132,6 +133,9 @@ void Fabric::reset_signals() {
       *image.signals(b, Rank(p)) = {first_epoch_, first_epoch_};
       *image.progress(b, Rank(p)) = {first_epoch_, first_epoch_, first_epoch_, first_epoch_};
     }
+  }
+  for (int family = 0; family < ArenaLayout::kEpochFamilies; ++family) {
+    std::fill_n(image.epochs(family), blocks_, first_epoch_);
   }
   const std::shared_ptr<Operation> barrier = std::make_shared<Operation>(*this);
   for (const RankState& rank : ranks_) {
@@ -177,11 +181,6 @@ void Fabric::check_usable() const {
                 concat("the fabric had a fault and needs recover(): ", poison_cause_->message()),
                 poison_cause_->context());
   }
-}
-
-// Faults of operations that ended unseen come to light here.
-void Fabric::decide_ended() {
-  for (const auto& operation : operations_) operation->done();
 }
 
 std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
@@ -250,8 +249,7 @@ void Fabric::abort(const std::string& reason) {
 }
 
 bool Fabric::drain(Deadline deadline) {
-  return std::all_of(operations_.begin(), operations_.end(),
-                     [&](const auto& operation) { return operation->wait_until(deadline); });
+  return in_flight_.all_of([&](Operation& operation) { return operation.wait_until(deadline); });
 }
 
 void Fabric::recover() {

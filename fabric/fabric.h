@@ -29,6 +29,7 @@
 #include "core/device/device.h"
 #include "fabric/arena.h"
 #include "fabric/graph.h"
+#include "fabric/in_flight.h"
 #include "fabric/operation.h"
 #include "fabric/rendezvous.h"
 #include "fabric/signal.h"
@@ -149,8 +150,12 @@ class Fabric {
   std::shared_ptr<Operation> submit(std::shared_ptr<Operation> operation,
                                     std::span<const Stream> user_streams, Graph* timed)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void follow_last(std::size_t r, Stream stream);
   void submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed);
-  void submit_captured(Operation& operation, std::span<const Stream> user_streams);
+  std::shared_ptr<Operation> launch_captured(const PrepareFn& prepare,
+                                             std::span<const Stream> user_streams,
+                                             std::int64_t enqueue_ns)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   bool are_capturing(std::span<const Stream> user_streams) const;
   bool are_apart(std::span<const Stream> user_streams) const;
   bool runs_on(std::span<const Stream> user_streams, const Operation& operation) const;
@@ -178,7 +183,9 @@ class Fabric {
 
   // Taken in this order: launch_mutex_, an operation's, the rendezvous', state_mutex_, statistics.
   mutable Mutex launch_mutex_;  // the order of operations
-  std::vector<std::shared_ptr<Operation>> operations_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
+  // Operations end in the order of their launch: only the first in flight has to be looked at.
+  InFlight in_flight_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
+  std::vector<std::shared_ptr<Operation>> ended_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
   std::uint64_t next_id_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = 0;
   std::shared_ptr<Graph> recording_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
 

@@ -11,12 +11,31 @@ constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to l
 
 }  // namespace
 
-std::shared_ptr<Operation> Fabric::idle_operation() {
-  for (const auto& operation : operations_) {
-    if (operation.use_count() == 1 && operation->done()) return operation;
+// Faults of operations that ended unseen come to light here.
+void Fabric::decide_ended() {
+  while (!in_flight_.empty() && in_flight_.front()->done()) {
+    ended_.push_back(in_flight_.pop_front());
   }
-  operations_.push_back(std::make_shared<Operation>(*this));
-  return operations_.back();
+}
+
+// One that nobody holds any more. Far behind, the caller waits for the oldest in flight.
+std::shared_ptr<Operation> Fabric::idle_operation() {
+  if (in_flight_.full()) {
+    if (!in_flight_.front()->wait_until(Deadline::after_ns(timeout_ns_))) {
+      fail(ErrorCode::collective_timeout, "the oldest of ", InFlight::kRoom,
+           " operations under way has not ended");
+    }
+    decide_ended();
+    check_usable();
+  }
+  for (auto& operation : ended_) {
+    if (operation.use_count() > 1) continue;
+    std::swap(operation, ended_.back());
+    std::shared_ptr<Operation> idle = std::move(ended_.back());
+    ended_.pop_back();
+    return idle;
+  }
+  return std::make_shared<Operation>(*this);
 }
 
 std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
@@ -24,27 +43,42 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
   const std::int64_t enqueue_ns = now_ns();
   if (forked()) check_usable();
   const MutexLock lock(launch_mutex_);
+  if (are_capturing(user_streams)) return launch_captured(prepare, user_streams, enqueue_ns);
   decide_ended();
   check_usable();
   if (recording_) return record(prepare, enqueue_ns);
-  const bool captured = are_capturing(user_streams);
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
   try {
     prepare(*operation);
-    if (!captured && !user_streams.empty() && !runs_on(user_streams, *operation)) {
+    if (!user_streams.empty() && !runs_on(user_streams, *operation)) {
       join_user_streams(*operation, user_streams);
     }
   } catch (...) {
     operation->drop_kept();
+    ended_.push_back(std::move(operation));
     throw;
   }
   ++next_id_;
-  if (captured) {
-    submit_captured(*operation, user_streams);
-    return operation;
-  }
   return submit(std::move(operation), user_streams, nullptr);
+}
+
+// While a stream is captured nothing may be asked of any event: this uses an operation of its own.
+// The caller's graph gets the works, with copies of their parameters.
+std::shared_ptr<Operation> Fabric::launch_captured(const PrepareFn& prepare,
+                                                   std::span<const Stream> user_streams,
+                                                   std::int64_t enqueue_ns) {
+  check_usable();
+  if (recording_) fail(ErrorCode::invalid_argument, "two captures at once");
+  auto operation = std::make_shared<Operation>(*this);
+  operation->begin(next_id_, enqueue_ns);
+  prepare(*operation);
+  ++next_id_;
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (operation->works_[r].run) ranks_[r].device->submit(user_streams[r], operation->works_[r]);
+  }
+  operation->drop_kept();
+  return operation;
 }
 
 std::shared_ptr<Operation> Fabric::record(const PrepareFn& prepare, std::int64_t enqueue_ns) {
@@ -102,23 +136,24 @@ void Fabric::join_user_streams(Operation& operation, std::span<const Stream> use
   }
 }
 
-// The caller's graph now holds the works, with copies of their parameters.
-void Fabric::submit_captured(Operation& operation, std::span<const Stream> user_streams) {
-  for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    if (operation.works_[r].run) ranks_[r].device->submit(user_streams[r], operation.works_[r]);
-  }
-  operation.drop_kept();
-}
-
 // From here on a failure is a fault of the operation: ranks already launched are told to leave.
 std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
                                           std::span<const Stream> user_streams, Graph* timed) {
   operation->commit();
+  in_flight_.push_back(operation);
   const bool straight = !user_streams.empty() && runs_on(user_streams, *operation);
-  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+  const auto stream_of = [&](std::size_t r) {
+    return straight ? user_streams[r] : ranks_[r].stream;
+  };
+  // First for all ranks: a joint operation's works are all submitted with rank 0.
+  for (std::size_t i = 0; i < 2 * ranks_.size(); ++i) {
+    const std::size_t r = i % ranks_.size();
     try {
-      const Stream stream = straight ? user_streams[r] : ranks_[r].stream;
-      submit_rank(*operation, r, stream, timed);
+      if (i < ranks_.size()) {
+        follow_last(r, stream_of(r));
+        continue;
+      }
+      submit_rank(*operation, r, stream_of(r), timed);
       if (!straight && !user_streams.empty()) {
         ranks_[r].device->wait(user_streams[r], operation->ended_[r]);
       }
@@ -133,12 +168,16 @@ std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
   return operation;
 }
 
+// What comes on the stream waits for the rank's operation before, if that is on another stream.
+void Fabric::follow_last(std::size_t r, Stream stream) {
+  const RankState& rank = ranks_[r];
+  if (!rank.last_ended.handle || rank.last_stream.handle == stream.handle) return;
+  rank.device->wait(stream, rank.last_ended);
+}
+
 void Fabric::submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed) {
   RankState& rank = ranks_[r];
   Device& device = *rank.device;
-  if (rank.last_ended.handle && rank.last_stream.handle != stream.handle) {
-    device.wait(stream, rank.last_ended);
-  }
   if (timed) device.record(timed->starts_[r], stream);
   const Graph* graph = operation.replayed_.get();
   if (!graph) {

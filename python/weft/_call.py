@@ -6,6 +6,7 @@ checked there, before anything is launched.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from weft._errors import invalid, named, seconds_or_default, whole_number
 __all__ = [
     "arguments",
     "block_limit",
+    "current_stream",
     "member_list",
     "rank_number",
     "stream_handle",
@@ -109,6 +111,14 @@ def stream_handle(stream: object, rank: int, device: str | None) -> int:
         rank=rank,
         device=device,
     )
+
+
+def current_stream(tensor: object) -> int:
+    """The handle of the stream that the tensor's library works on now: torch's, or the default."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(tensor, torch.Tensor) or not tensor.is_cuda:
+        return 0
+    return int(torch.cuda.current_stream(tensor.device).cuda_stream)
 
 
 def stream_handles(streams: Sequence[object] | None, devices: Sequence[str]) -> list[int] | None:

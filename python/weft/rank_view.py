@@ -10,7 +10,7 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
-from weft._call import arguments, rank_number, stream_handle, text, wait_seconds
+from weft._call import arguments, current_stream, rank_number, stream_handle, text, wait_seconds
 from weft._errors import invalid
 from weft._outputs import empty_like_kind, joined, split
 from weft.work import Work
@@ -237,11 +237,16 @@ class RankView:
                 options.get("timeout"),
                 **particular,
             ),
-            None if stream is None else stream_handle(stream, self.index, self.device),
+            self._stream_handle(stream, tensor if output is None else output),
         )
         async_op = options.get("async_op", False)
         self._fabric._finish(operation, (tensor, output), async_op)
         return Work(operation, [output]) if async_op else output
+
+    def _stream_handle(self, stream: object, tensor: object) -> int | None:
+        if stream is not None:
+            return stream_handle(stream, self.index, self.device)
+        return current_stream(tensor) if self._fabric._stream_ordered else None
 
     def barrier(self, timeout: float | None = None) -> None:
         """Block until every rank has called it. CollectiveTimeout names those that did not come."""

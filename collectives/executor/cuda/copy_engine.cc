@@ -10,6 +10,7 @@ namespace weft::collectives {
 // A piece of every rank's chunk.
 struct CopyEngines::Piece {
   std::int64_t number = 0;
+  std::size_t use = 0;     // which slot of each source; of the last piece the last
   std::int64_t begin = 0;  // elements from the chunk's start
   std::int64_t count = 0;
   std::int64_t chunk = 0;       // elements of a chunk
@@ -34,14 +35,13 @@ constexpr int kPack = 16;
 struct Launch {
   const CopyEngines* engines = nullptr;
   const Plan* plan = nullptr;
-  ScratchPart scratch{};
-  ScratchPart ones{};
+  LentScratch scratch{};
   MotionPlan motion{};
 };
 
 void run_all_reduce(const WorkContext&, const void* work_params) {
   const Launch& launch = *static_cast<const Launch*>(work_params);
-  launch.engines->all_reduce(*launch.plan, launch.scratch, launch.ones);
+  launch.engines->all_reduce(*launch.plan, launch.scratch);
 }
 
 void run_move(const WorkContext&, const void* work_params) {
@@ -146,7 +146,7 @@ void CopyEngines::end() const {
 std::byte* CopyEngines::slot(const ScratchPart& scratch, const Piece& piece, std::size_t at,
                              std::size_t from) const {
   const auto source = static_cast<std::int64_t>(from < at ? from : from - 1);
-  const std::int64_t number = source * options_.slots + piece.number % options_.slots;
+  const std::int64_t number = source * options_.slots + static_cast<std::int64_t>(piece.use);
   return members_[at].scratch + scratch.offset + number * piece.slot_bytes;
 }
 
@@ -154,7 +154,7 @@ std::byte* CopyEngines::slot(const ScratchPart& scratch, const Piece& piece, std
 void CopyEngines::push(const Plan& plan, const ScratchPart& scratch, const Piece& piece) const {
   const std::size_t n = members_.size();
   const std::int64_t item = item_bytes(plan.dtype);
-  const auto use = static_cast<std::size_t>(piece.number % options_.slots);
+  const std::size_t use = piece.use;
   for (std::size_t k = 1; k < n; ++k) {
     for (std::size_t r = 0; r < n; ++r) {
       const Member& from = members_[r];
@@ -174,7 +174,7 @@ void CopyEngines::push(const Plan& plan, const ScratchPart& scratch, const Piece
 void CopyEngines::sum(const Plan& plan, const ScratchPart& scratch, const Piece& piece) const {
   const std::size_t n = members_.size();
   const std::int64_t item = item_bytes(plan.dtype);
-  const auto use = static_cast<std::size_t>(piece.number % options_.slots);
+  const std::size_t use = piece.use;
   for (std::size_t owner = 0; owner < n; ++owner) {
     const schedule::Range range = piece.of(plan, owner);
     if (range.size() == 0) continue;
@@ -211,30 +211,50 @@ void CopyEngines::sum(const Plan& plan, const ScratchPart& scratch, const Piece&
   }
 }
 
-void CopyEngines::all_reduce(const Plan& plan, const ScratchPart& scratch,
-                             const ScratchPart& ones) const {
+// Behind the sums that are enqueued now nobody reads or writes this part of the slots.
+void CopyEngines::give_back(const LentScratch& scratch, std::int64_t begin,
+                            std::int64_t end) const {
+  for (const Member& member : members_) {
+    for (const bool ones : {false, true}) {
+      const ScratchPart& part = ones ? scratch.ones : scratch.zeros;
+      const std::int64_t from = std::max(begin, part.offset);
+      const std::int64_t to = std::min(end, part.offset + part.bytes);
+      if (from >= to) continue;
+      member.device->fill(member.stream, member.scratch + from, ones ? 0xff : 0, Bytes(to - from));
+    }
+  }
+}
+
+void CopyEngines::all_reduce(const Plan& plan, const LentScratch& scratch) const {
   const auto n = static_cast<std::int64_t>(members_.size());
   const std::int64_t item = item_bytes(plan.dtype);
   const std::int64_t align = kAlign / item;
+  const ScratchPart& slots = scratch.slots;
   Piece piece;
   piece.chunk = schedule::ceil_div(schedule::ceil_div(plan.tiling.elements, n), align) * align;
-  piece.slot_bytes = scratch.bytes / ((n - 1) * options_.slots) / kAlign * kAlign;
-  const std::int64_t pieces = std::max<std::int64_t>(
+  piece.slot_bytes = slots.bytes / ((n - 1) * options_.slots) / kAlign * kAlign;
+  const std::int64_t wanted = std::max<std::int64_t>(
       options_.pieces, schedule::ceil_div(piece.chunk * item, piece.slot_bytes));
   const std::int64_t most =
-      schedule::ceil_div(schedule::ceil_div(piece.chunk, pieces), align) * align;
+      schedule::ceil_div(schedule::ceil_div(piece.chunk, wanted), align) * align;
+  const std::int64_t pieces = schedule::ceil_div(piece.chunk, most);
+  // With two ranks and slots, the first slot is done with one piece before the end: what is lent
+  // there goes back while the last piece is on its way.
+  std::int64_t lent = slots.offset;
   begin();
   for (; piece.begin < piece.chunk; piece.begin += piece.count, ++piece.number) {
+    const std::int64_t left = pieces - 1 - piece.number;
+    piece.use = static_cast<std::size_t>(options_.slots - 1 - left % options_.slots);
     piece.count = std::min(piece.chunk - piece.begin, most);
     piece.pushed = piece.begin + options_.pushed * most >= piece.chunk;
-    push(plan, scratch, piece);
-    sum(plan, scratch, piece);
+    push(plan, slots, piece);
+    sum(plan, slots, piece);
+    if (left == 1 && n == 2 && options_.slots == 2) {
+      lent = slots.offset + piece.slot_bytes;
+      give_back(scratch, slots.offset, lent);
+    }
   }
-  // Behind a rank's last sum nobody reads or writes its slots.
-  for (const Member& member : members_) {
-    if (ones.bytes == 0) continue;
-    member.device->fill(member.stream, member.scratch + ones.offset, 0xff, Bytes(ones.bytes));
-  }
+  give_back(scratch, lent, slots.offset + slots.bytes);
   end();
 }
 
@@ -275,16 +295,16 @@ void copy_engine_preload(const fabric::Fabric& fabric) {
   }
 }
 
-Work copy_engine_work(const CopyEngines& engines, const Plan& plan, const ScratchPart& scratch,
-                      const ScratchPart& ones, Rank rank) {
+Work copy_engine_work(const CopyEngines& engines, const Plan& plan, const LentScratch& scratch,
+                      Rank rank) {
   if (rank.value() != 0) return {};
-  return Work::make("copy_engine", run_all_reduce, Launch{&engines, &plan, scratch, ones, {}});
+  return Work::make("copy_engine", run_all_reduce, Launch{&engines, &plan, scratch, {}});
 }
 
 Work copy_engine_move_work(const CopyEngines& engines, const Plan& plan, const MotionPlan& motion,
                            Rank rank) {
   if (rank.value() != 0) return {};
-  return Work::make("copy_engine", run_move, Launch{&engines, &plan, {}, {}, motion});
+  return Work::make("copy_engine", run_move, Launch{&engines, &plan, {}, motion});
 }
 
 }  // namespace weft::collectives

@@ -48,6 +48,13 @@ Kernel copy_engine_kernel(DType dtype, ReduceOp op);
 
 }  // namespace cuda
 
+// Scratch for slots, of which other families keep parts all zero and all ones between operations.
+struct LentScratch {
+  ScratchPart slots{};
+  ScratchPart zeros{};
+  ScratchPart ones{};
+};
+
 // The streams and events that the works use: one object a fabric, made before the first launch; it
 // may outlive the fabric's streams, not its devices. Not for two launches at a time: the fabric's
 // launch lock sees to that.
@@ -67,8 +74,8 @@ class CopyEngines {
   CopyEngines& operator=(const CopyEngines&) = delete;
 
   // Enqueue one operation of all ranks.
-  // `ones`, a part of `scratch` or nothing, is set back to all ones at the end.
-  void all_reduce(const Plan& plan, const ScratchPart& scratch, const ScratchPart& ones) const;
+  // Leaves in `scratch` what other families need to find there.
+  void all_reduce(const Plan& plan, const LentScratch& scratch) const;
   void move(const Plan& plan, const MotionPlan& motion) const;
 
  private:
@@ -91,6 +98,7 @@ class CopyEngines {
   void end() const;
   void push(const Plan& plan, const ScratchPart& scratch, const Piece& piece) const;
   void sum(const Plan& plan, const ScratchPart& scratch, const Piece& piece) const;
+  void give_back(const LentScratch& scratch, std::int64_t begin, std::int64_t end) const;
   std::byte* slot(const ScratchPart& scratch, const Piece& piece, std::size_t at,
                   std::size_t from) const;
 
@@ -104,8 +112,8 @@ void copy_engine_preload(const fabric::Fabric& fabric);
 bool copy_engine_can(const Plan& plan, const ScratchPart& scratch);
 // The work of one rank; empty but for rank 0. Plan and engines outlive it; `plan.tiling.elements`
 // is all it takes of the tiling.
-Work copy_engine_work(const CopyEngines& engines, const Plan& plan, const ScratchPart& scratch,
-                      const ScratchPart& ones, Rank rank);
+Work copy_engine_work(const CopyEngines& engines, const Plan& plan, const LentScratch& scratch,
+                      Rank rank);
 // The same for motions without sums, where moves_can().
 Work copy_engine_move_work(const CopyEngines& engines, const Plan& plan, const MotionPlan& motion,
                            Rank rank);

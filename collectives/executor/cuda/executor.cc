@@ -34,10 +34,10 @@ const Kept& kept(fabric::Fabric& fabric) {
 
 ScratchPart part(const cuda::Region& region) { return {region.offset, region.bytes}; }
 
-// Copy engines use the words of Lamport as slots too, and set them back.
-ScratchPart engine_slots(const fabric::ArenaLayout& layout) {
-  const cuda::Region words = cuda::lamport_region(layout);
-  return {words.offset, cuda::slots_region(layout).end() - words.offset};
+// Copy engines use all of the scratch as slots.
+LentScratch lent_scratch(const fabric::ArenaLayout& layout) {
+  return {
+      {0, layout.scratch_bytes}, part(cuda::ll_region(layout)), part(cuda::lamport_region(layout))};
 }
 
 std::int64_t vector_bytes(const Plan& plan) { return plan.elements * item_bytes(plan.dtype); }
@@ -215,8 +215,7 @@ Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
       if (plan.collective != Collective::all_reduce) {
         return copy_engine_move_work(kept(fabric).engines, plan, {Motion::planned}, rank);
       }
-      return copy_engine_work(kept(fabric).engines, plan, engine_slots(layout),
-                              part(cuda::lamport_region(layout)), rank);
+      return copy_engine_work(kept(fabric).engines, plan, lent_scratch(layout), rank);
     case Algorithm::ring:
       return cuda::ring_work(fabric, plan, rank);
     default:

@@ -20,8 +20,7 @@ FlaggedParams flagged_params(const FlaggedCall& call, FlaggedFamily family, cons
   for (int r = 0; r < plan.world.value(); ++r) {
     params.regions[r] = fabric.arena(Rank(r)).scratch() + region.offset;
   }
-  params.epochs = reinterpret_cast<std::uint32_t*>(arena.scratch() +
-                                                   protocol_words(arena.layout, family).offset);
+  params.epochs = arena.epochs(static_cast<int>(family));
   params.records = fabric.fault_record(call.rank, 0);
   params.limits = plan.limits;
   params.fault = plan.fault;
@@ -49,13 +48,6 @@ void cuda_prepare_scratch(fabric::Fabric& fabric) {
     const Region lamport = lamport_region(layout);
     device.fill(stream, arena.scratch() + ll.offset, 0, Bytes(ll.bytes));
     device.fill(stream, arena.scratch() + lamport.offset, 0xff, Bytes(lamport.bytes));
-    if (layout.scratch_bytes < kLeastFlagged) continue;
-    // The lanes' progress has just been set: every word of it is the first epoch, and there is at
-    // least a word for each block.
-    for (const FlaggedFamily family : {FlaggedFamily::ll, FlaggedFamily::lamport}) {
-      device.copy(stream, arena.scratch() + protocol_words(layout, family).offset,
-                  arena.base + layout.progress_offset(), Bytes(layout.blocks * std::int64_t{4}));
-    }
   }
 }
 

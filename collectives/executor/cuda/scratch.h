@@ -1,16 +1,17 @@
 // How a rank's scratch is shared out among the families of kernels. Plain arithmetic, the same on
 // host and device; offsets count from Arena::scratch().
 //
-//   [ protocol words ][ LL lines ][ Lamport words ][ slots ]
+//   [ LL lines ][ Lamport words ][ slots ]
 //
-//   protocol words  one 32-bit epoch a block for each flagged family; only its own rank touches it
 //   LL lines        see ll.h; zero at first
 //   Lamport words   see lamport.h; all ones between operations
 //   slots           what is left: ring and the other families that signal by counts
 //
 // Invariants
-//   1. Nothing but LL lines is ever written to the LL region and nothing but Lamport words to the
-//      Lamport region: a foreign bit pattern there could pass for a flag or for data.
+//   1. While a flagged family may run, nothing but LL lines is in the LL region and nothing but
+//      Lamport words in the Lamport region: a foreign bit pattern there could pass for a flag or
+//      for data. Copy engines borrow both for one operation and set them back as they were first
+//      (zeros, ones), in the order of every rank's stream.
 //   2. Every region starts on a multiple of 256 bytes.
 //   3. Scratch below kLeastFlagged is all slots: the flagged families then serve nothing.
 #pragma once
@@ -30,8 +31,7 @@ inline constexpr std::int64_t kLamportShare = 2;             // likewise
 inline constexpr std::int64_t kLineBytes = 16;   // of an LL line and of a Lamport vector
 inline constexpr std::int64_t kLinePayload = 8;  // of an LL line
 
-enum class FlaggedFamily : std::uint8_t { ll, lamport };
-inline constexpr std::int64_t kFlaggedFamilies = 2;
+enum class FlaggedFamily : std::uint8_t { ll, lamport };  // Arena::epochs
 
 struct Region {
   std::int64_t offset = 0;
@@ -45,16 +45,8 @@ constexpr std::int64_t flagged_share(const fabric::ArenaLayout& layout, std::int
   return std::min(most, layout.scratch_bytes / share) / 256 * 256;
 }
 
-// One family's words, by block.
-constexpr Region protocol_words(const fabric::ArenaLayout& layout, FlaggedFamily family) {
-  if (layout.scratch_bytes < kLeastFlagged) return {};
-  const std::int64_t bytes = (layout.blocks * std::int64_t{4} + 255) / 256 * 256;
-  return {static_cast<std::int64_t>(family) * bytes, bytes};
-}
-
 constexpr Region ll_region(const fabric::ArenaLayout& layout) {
-  return {protocol_words(layout, FlaggedFamily::lamport).end(),
-          flagged_share(layout, kLlShare, kMostLlBytes)};
+  return {0, flagged_share(layout, kLlShare, kMostLlBytes)};
 }
 
 constexpr Region lamport_region(const fabric::ArenaLayout& layout) {

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from weft._call import arguments, stream_handles
+from weft._call import arguments, current_stream, stream_handles
 from weft.work import Work
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Base:
 
     _native: _weft.Fabric
     _devices: list[str]
+    _stream_ordered: bool
 
     @property
     @abstractmethod
@@ -48,6 +49,9 @@ class Base:
     ) -> Any:
         async_op = options.pop("async_op")
         streams = stream_handles(options.pop("streams"), self._devices)
+        if streams is None and self._stream_ordered and len(inputs) == len(self._devices):
+            given = zip(inputs, outputs, strict=False)
+            streams = [current_stream(x if y is None else y) for x, y in given]
         operation = self._native.collective(
             name, inputs, outputs, arguments(**options, **particular), streams
         )

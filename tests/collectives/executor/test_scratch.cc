@@ -19,15 +19,13 @@ TEST_CASE("the regions follow each other, aligned, within the scratch") {
         const fabric::ArenaLayout l = layout(world, scratch, blocks);
         std::int64_t end = 0;
         for (const Region& region :
-             {protocol_words(l, FlaggedFamily::ll), protocol_words(l, FlaggedFamily::lamport),
-              ll_region(l), lamport_region(l), slots_region(l)}) {
+             {ll_region(l), lamport_region(l), slots_region(l)}) {
           CHECK(region.offset == end);
           CHECK(region.offset % 256 == 0);
           CHECK(region.bytes > 0);
           end = region.end();
         }
         CHECK(end == scratch);
-        CHECK(protocol_words(l, FlaggedFamily::ll).bytes >= blocks * 4);
       }
     }
   }
