@@ -29,6 +29,7 @@ using fabric::Operation;
 
 constexpr std::int64_t kSignalInterval = 50'000'000;  // ns between two looks for Ctrl-C
 constexpr double kLongestTimeout = 1e9;               // seconds
+constexpr std::int64_t kNoOrdering = -1;              // __dlpack__'s stream: nothing has to wait
 
 using Released = nb::call_guard<nb::gil_scoped_release>;
 
@@ -233,7 +234,8 @@ Tensor import_member(nb::handle object, std::int64_t consumer) {
 OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std::string& collective,
                                const nb::list& tensors, const std::optional<nb::list>& out,
                                const nb::dict& arguments,
-                               const std::optional<std::vector<std::int64_t>>& stream_handles) {
+                               const std::optional<std::vector<std::int64_t>>& stream_handles,
+                               bool ordered) {
   Arguments call;
   read_arguments(collective, arguments, call);
   call.streams = user_streams(*fabric, stream_handles);
@@ -241,7 +243,8 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
   const auto imported = [&](const nb::list& list) {
     std::vector<Tensor> result;
     for (std::size_t r = 0; r < list.size(); ++r) {
-      result.push_back(import_member(list[r], consumer_stream(call.streams, r)));
+      const std::int64_t consumer = ordered ? kNoOrdering : consumer_stream(call.streams, r);
+      result.push_back(import_member(list[r], consumer));
     }
     return result;
   };

@@ -16,7 +16,7 @@ from weft._errors import invalid, named, seconds_or_default, whole_number
 __all__ = [
     "arguments",
     "block_limit",
-    "current_stream",
+    "current_streams",
     "member_list",
     "rank_number",
     "stream_handle",
@@ -113,12 +113,21 @@ def stream_handle(stream: object, rank: int, device: str | None) -> int:
     )
 
 
-def current_stream(tensor: object) -> int:
-    """The handle of the stream that the tensor's library works on now: torch's, or the default."""
+def current_streams(tensors: Sequence[object], others: Sequence[object]) -> list[int] | None:
+    """The stream of each rank that torch works on now; None unless every rank has torch's tensors.
+
+    others: where `tensors` has None.
+    """
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(tensor, torch.Tensor) or not tensor.is_cuda:
-        return 0
-    return int(torch.cuda.current_stream(tensor.device).cuda_stream)
+    if torch is None:
+        return None
+    handles = []
+    for tensor, other in zip(tensors, others, strict=False):
+        given = other if tensor is None else tensor
+        if not isinstance(given, torch.Tensor) or not given.is_cuda:
+            return None
+        handles.append(int(torch._C._cuda_getCurrentRawStream(given.get_device())))
+    return handles
 
 
 def stream_handles(streams: Sequence[object] | None, devices: Sequence[str]) -> list[int] | None:

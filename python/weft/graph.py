@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from weft._errors import invalid
 
@@ -65,6 +65,10 @@ class Graph:
                 fabric._native.drop_capture()
                 self._held.clear()
 
+    @overload
+    def replay(self, timing: Literal[False] = ...) -> None: ...
+    @overload
+    def replay(self, timing: Literal[True]) -> float: ...
     def replay(self, timing: bool = False) -> float | None:
         """Run what was recorded, after what the fabric was asked for before.
 

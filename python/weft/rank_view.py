@@ -10,7 +10,7 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
-from weft._call import arguments, current_stream, rank_number, stream_handle, text, wait_seconds
+from weft._call import arguments, current_streams, rank_number, stream_handle, text, wait_seconds
 from weft._errors import invalid
 from weft._outputs import empty_like_kind, joined, split
 from weft.work import Work
@@ -246,7 +246,8 @@ class RankView:
     def _stream_handle(self, stream: object, tensor: object) -> int | None:
         if stream is not None:
             return stream_handle(stream, self.index, self.device)
-        return current_stream(tensor) if self._fabric._stream_ordered else None
+        current = current_streams([tensor], [None]) if self._fabric._stream_ordered else None
+        return None if current is None else current[0]
 
     def barrier(self, timeout: float | None = None) -> None:
         """Block until every rank has called it. CollectiveTimeout names those that did not come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -143,14 +144,17 @@ def test_a_capture_of_the_callers_streams(fabrics: Fabrics, spec: str) -> None:
     for d in set(fabric.devices):
         torch.cuda.synchronize(d)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=streams[0], capture_error_mode="relaxed"):
+    with (
+        torch.cuda.graph(graph, stream=streams[0], capture_error_mode="relaxed"),
+        ExitStack() as on,
+    ):
         fork = torch.cuda.Event()
         fork.record(streams[0])
-        for stream in streams[1:]:
-            stream.wait_event(fork)
         for rank, (room, stream) in enumerate(zip(rooms, streams, strict=True)):
-            with torch.cuda.stream(stream):
-                room.fill_(rank + 1)
+            if rank > 0:
+                stream.wait_event(fork)
+            on.enter_context(torch.cuda.stream(stream))
+            room.fill_(rank + 1)
         fabric.all_reduce(rooms, streams=streams)
         with pytest.raises(weft.InvalidArgument, match="captures of single streams"):
             fabric.all_reduce(rooms, streams=streams, algorithm="copy_engine")
