@@ -235,7 +235,7 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
                                const nb::list& tensors, const std::optional<nb::list>& out,
                                const nb::dict& arguments,
                                const std::optional<std::vector<std::int64_t>>& stream_handles,
-                               bool ordered) {
+                               bool ordered, bool ordered) {
   Arguments call;
   read_arguments(collective, arguments, call);
   call.streams = user_streams(*fabric, stream_handles);

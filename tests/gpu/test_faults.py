@@ -48,10 +48,8 @@ def test_a_rank_that_stops_at_any_step(spec: str) -> None:
                 fabric._native.plan_fault(rank, step, "stop", 0.0)
                 tensors = vectors(fabric)
                 start = time.monotonic()
+                work = fabric.all_reduce(tensors, algorithm="ring", timeout=TIMEOUT, async_op=True)
                 with pytest.raises(weft.CollectiveTimeout) as caught:
-                    work = fabric.all_reduce(
-                        tensors, algorithm="ring", timeout=TIMEOUT, async_op=True
-                    )
                     work.wait()
                 worst = max(worst, time.monotonic() - start)
                 assert list(caught.value.culprits) == [rank], f"rank {rank} step {step}"
