@@ -235,7 +235,7 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
                                const nb::list& tensors, const std::optional<nb::list>& out,
                                const nb::dict& arguments,
                                const std::optional<std::vector<std::int64_t>>& stream_handles,
-                               bool ordered, bool ordered) {
+                               bool ordered) {
   Arguments call;
   read_arguments(collective, arguments, call);
   call.streams = user_streams(*fabric, stream_handles);
@@ -422,7 +422,7 @@ void bind_fabric(nb::module_& module) {
       .def_prop_ro("closed", &Fabric::closed, Released())
       .def("peer_access", peer_access)
       .def("collective", run_collective, nb::arg("name"), nb::arg("tensors"), nb::arg("out").none(),
-           nb::arg("arguments"), nb::arg("streams").none(),
+           nb::arg("arguments"), nb::arg("streams").none(), nb::arg("ordered"),
            "Check and launch a collective on all ranks.")
       .def("rank_collective", run_rank_collective, nb::arg("rank"), nb::arg("name"),
            nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),

@@ -448,7 +448,7 @@ class Fabric:
 
     def peer_access(self) -> list[list[bool]]: ...
 
-    def collective(self, name: str, tensors: list, out: list | None, arguments: dict, streams: Sequence[int] | None) -> Operation:
+    def collective(self, name: str, tensors: list, out: list | None, arguments: dict, streams: Sequence[int] | None, ordered: bool) -> Operation:
         """Check and launch a collective on all ranks."""
 
     def rank_collective(self, rank: int, name: str, tensor: object | None, out: object | None, arguments: dict, stream: int | None) -> Operation:
