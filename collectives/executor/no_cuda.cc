@@ -13,8 +13,7 @@ namespace {
 std::string cuda_refusal(const fabric::Fabric&, const Request&, const CallOptions&, Algorithm) {
   absent();
 }
-schedule::Tiling cuda_tiling(fabric::Fabric&, const Plan&, const schedule::Extent&,
-                             std::int32_t) {
+schedule::Tiling cuda_tiling(fabric::Fabric&, const Plan&, const schedule::Extent&, std::int32_t) {
   absent();
 }
 std::shared_ptr<void> cuda_open(const fabric::Fabric&) { absent(); }

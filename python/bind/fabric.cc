@@ -367,6 +367,11 @@ OperationHandle replay(const GraphHandle& handle, bool timed) {
   return {handle.fabric, handle.fabric->replay(handle.graph, streams, timed)};
 }
 
+GraphHandle end_capture(const std::shared_ptr<Fabric>& fabric) {
+  const nb::gil_scoped_release released;
+  return {fabric, fabric->end_capture()};
+}
+
 nb::list graph_operations(const GraphHandle& handle) {
   nb::list all;
   for (const auto& operation : handle.graph->operations()) {
@@ -428,11 +433,7 @@ void bind_fabric(nb::module_& module) {
            nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),
            nb::arg("stream").none(), "Meet the other ranks, then the same.")
       .def("begin_capture", &Fabric::begin_capture, Released())
-      .def("end_capture",
-           [](const std::shared_ptr<Fabric>& f) {
-             const nb::gil_scoped_release released;
-             return GraphHandle{f, f->end_capture()};
-           })
+      .def("end_capture", end_capture)
       .def("drop_capture", &Fabric::drop_capture, Released())
       .def("copy", copy, nb::arg("src"), nb::arg("dst"))
       .def(

@@ -18,8 +18,7 @@ TEST_CASE("the regions follow each other, aligned, within the scratch") {
         CAPTURE(scratch);
         const fabric::ArenaLayout l = layout(world, scratch, blocks);
         std::int64_t end = 0;
-        for (const Region& region :
-             {ll_region(l), lamport_region(l), slots_region(l)}) {
+        for (const Region& region : {ll_region(l), lamport_region(l), slots_region(l)}) {
           CHECK(region.offset == end);
           CHECK(region.offset % 256 == 0);
           CHECK(region.bytes > 0);
