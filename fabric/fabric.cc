@@ -57,6 +57,7 @@ Fabric::Fabric(const FabricOptions& options)
       events_on_(config().events),
       stats_(WorldSize(static_cast<std::int32_t>(options.devices.size()))) {
   for (Device* device : options.devices) ranks_.push_back({device, {}, {}});
+  ended_.reserve(InFlight::kRoom);
 }
 
 Fabric::~Fabric() {

@@ -71,8 +71,11 @@ inline Deadline soon() { return Deadline::after_ns(60'000'000'000); }
 
 // Sums in place and waits; the operation's error, if it had one. `timeout`: seconds, 0 for the
 // fabric's.
-inline std::optional<Error> sum_in_place(Fabric& fabric, Vectors& vectors, double timeout = 0) {
+inline std::optional<Error> sum_in_place(
+    Fabric& fabric, Vectors& vectors, double timeout = 0,
+    collectives::Algorithm algorithm = collectives::Algorithm::ring) {
   collectives::CallOptions options;
+  options.algorithm = algorithm;
   options.timeout_ns = seconds_to_ns(timeout);
   const auto operation =
       collectives::all_reduce(fabric, vectors.tensors, vectors.tensors, ReduceOp::sum, options);

@@ -1,4 +1,5 @@
-// Runs a workload under one deliberately broken variant of the protocol (fabric/mutant.h).
+// Runs a workload of an algorithm under one deliberately broken variant of the protocol
+// (fabric/mutant.h).
 //
 // Only built with ThreadSanitizer and WEFT_MUTANTS. Exit 0: results right and nothing reported;
 // with any mutant but "none" that would mean that the tests have no power, so ctest expects a
@@ -27,12 +28,12 @@ constexpr Named kMutants[] = {
 };
 
 // Small vectors for the signals, one of many rounds for the slots.
-int workload() {
+int workload(collectives::Algorithm algorithm) {
   const auto fabric = open_sim(4, 20);
   std::int64_t wrong = 0;
   for (std::uint32_t i = 0; i < 20; ++i) {
     Vectors vectors(4, i % 5 == 4 ? 1'200'000 : 3000 + 911 * i, i);
-    const auto error = sum_in_place(*fabric, vectors);
+    const auto error = sum_in_place(*fabric, vectors, 0, algorithm);
     if (error) {
       std::printf("%s\n", error->what());
       return 1;
@@ -48,11 +49,11 @@ int workload() {
 
 int main(int count, char** arguments) {
   for (const auto& [name, mutant] : weft::testing::kMutants) {
-    if (count == 2 && std::strcmp(arguments[1], name) == 0) {
+    if (count == 3 && std::strcmp(arguments[1], name) == 0) {
       weft::fabric::mutant_in_force = mutant;
-      return weft::testing::workload();
+      return weft::testing::workload(weft::collectives::parse_algorithm(arguments[2]));
     }
   }
-  std::fprintf(stderr, "usage: weft_mutants none|relaxed_release|...\n");
+  std::fprintf(stderr, "usage: weft_mutants none|relaxed_release|... ALGORITHM\n");
   return 2;
 }
