@@ -30,6 +30,7 @@ struct CallOptions {
   Algorithm algorithm = Algorithm::automatic;
   std::int32_t max_blocks = 0;        // 0: the executor's default
   std::int32_t group_size = 0;        // hierarchical: ranks a group, in rank order; 0: see groups.h
+  bool deterministic = false;         // only sums whose bits do not depend on the algorithm
   std::int64_t timeout_ns = 0;        // of each wait; 0: the fabric's
   std::span<const Stream> streams{};  // one a rank; empty: none (simulated), or the default stream
 };

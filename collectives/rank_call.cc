@@ -32,6 +32,7 @@ void check_agreement(const Arrival& first, const Arrival& other, int rank) {
   if (a.algorithm != b.algorithm) differ("algorithm", name(a.algorithm), name(b.algorithm));
   if (a.max_blocks != b.max_blocks) differ("max_blocks", a.max_blocks, b.max_blocks);
   if (a.group_size != b.group_size) differ("group_size", a.group_size, b.group_size);
+  if (a.deterministic != b.deterministic) differ("deterministic", a.deterministic, b.deterministic);
   if (a.timeout_ns != b.timeout_ns) differ("timeout (ns)", a.timeout_ns, b.timeout_ns);
   if (p.splits.size() != q.splits.size()) {
     differ("splits for ranks", p.splits.size(), q.splits.size());

@@ -24,7 +24,7 @@ constexpr std::int64_t kPullBytes = 4 << 20;
 constexpr std::int64_t kEngineBytes = 192 << 20;
 constexpr std::int64_t kMoveEngineBytes = 64 << 20;
 
-constexpr Algorithm kSimAllReduce[] = {Algorithm::ring};
+constexpr Algorithm kSimAllReduce[] = {Algorithm::ring, Algorithm::two_shot};
 constexpr Algorithm kSmallAllReduce[] = {Algorithm::lamport, Algorithm::ll,
                                          Algorithm::one_shot_pull, Algorithm::two_shot};
 constexpr Algorithm kMediumAllReduce[] = {Algorithm::lamport, Algorithm::push_two_shot,
@@ -89,11 +89,25 @@ std::string available(fabric::Fabric& fabric, const Request& request) {
   return list;
 }
 
+// Do the bits of its sums depend on more than the inputs? Two numbers have one sum, and integers
+// wrap the same way in any order.
+bool adds_in_its_own_order(const fabric::Fabric& fabric, const Request& request,
+                           Algorithm algorithm) {
+  const bool own_order = algorithm == Algorithm::ring || algorithm == Algorithm::hierarchical ||
+                         algorithm == Algorithm::halving_doubling;
+  return own_order && request.kind().reduces && fabric.world().value() > 2 &&
+         is_floating(request.first_input().dtype());
+}
+
 // Why this algorithm cannot serve the request; empty if it can.
 std::string refusal(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
                     Algorithm algorithm, const schedule::Prepared* schedule) {
   if (!schedule) {
     return concat("there is none of that name; there are ", available(fabric, request));
+  }
+  if (options.deterministic && adds_in_its_own_order(fabric, request, algorithm)) {
+    return "weft.deterministic forbids it: it does not add in rank order, so that its bits change "
+           "with the number of ranks and from those of other algorithms";
   }
   const bool all_reduce = request.call.collective == Collective::all_reduce;
   if (algorithm == Algorithm::one_shot_pull && all_reduce && request.in_place()) {

@@ -205,6 +205,7 @@ void read_arguments(const std::string& collective, const nb::dict& arguments, Ar
   options.algorithm = collectives::parse_algorithm(nb::cast<std::string>(arguments["algorithm"]));
   options.max_blocks = static_cast<std::int32_t>(integer(arguments, "max_blocks"));
   options.timeout_ns = timeout_ns(nb::cast<double>(arguments["timeout"]));
+  options.deterministic = nb::cast<bool>(arguments["deterministic"]);
   if (arguments.contains("group_size")) {
     options.group_size = static_cast<std::int32_t>(integer(arguments, "group_size"));
   }

@@ -66,6 +66,7 @@ from weft._weft import bool_ as bool
 
 if TYPE_CHECKING:
     from weft import topology
+    from weft.determinism import deterministic, is_deterministic
     from weft.events import Events
     from weft.fabric import Fabric
     from weft.graph import Graph
@@ -77,6 +78,8 @@ __version__: str = _weft.__version__
 _LAZY = {
     "Events": "weft.events",
     "Fabric": "weft.fabric",
+    "deterministic": "weft.determinism",
+    "is_deterministic": "weft.determinism",
     "Graph": "weft.graph",
     "RankView": "weft.rank_view",
     "Work": "weft.work",
@@ -118,6 +121,7 @@ __all__ = [
     "bfloat16",
     "bool",
     "cuda",
+    "deterministic",
     "empty",
     "empty_like",
     "float16",
@@ -131,6 +135,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "is_deterministic",
     "ones",
     "ones_like",
     "tensor",

@@ -12,6 +12,7 @@ from typing import Any
 
 from weft import _weft
 from weft._errors import invalid, named, seconds_or_default, whole_number
+from weft.determinism import is_deterministic
 
 __all__ = [
     "arguments",
@@ -67,6 +68,7 @@ def arguments(
         "algorithm": text("algorithm", algorithm),
         "max_blocks": block_limit(max_blocks),
         "timeout": wait_seconds(timeout),
+        "deterministic": is_deterministic(),
         **particular,
     }
 

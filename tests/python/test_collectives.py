@@ -373,3 +373,24 @@ def test_info_and_events_name_what_ran(fabrics: Any) -> None:
         events = fabric.events().array
         assert set(events["kind"]) == {"all_gather"}
         assert set(events["op"]) == {""}
+
+
+def test_deterministic_forbids_what_does_not_add_in_rank_order(fabrics: Any, rng: Any) -> None:
+    assert weft.deterministic(True) is False
+    try:
+        xs = data(rng, 5, (1000,), np.float32)
+        for name in ("ring", "halving_doubling", "hierarchical"):
+            with pytest.raises(weft.InvalidArgument, match=r"weft\.deterministic forbids"):
+                fabrics(5).all_reduce([x.copy() for x in xs], algorithm=name)
+            whole = [x.astype(np.int32) for x in xs]
+            fabrics(5).all_reduce(whole, algorithm=name)  # integers have one sum
+        got = fabrics(5).all_reduce([x.copy() for x in xs])
+        assert all(same_bits(g, in_rank_order(xs)) for g in got)
+        pair = fabrics(2).all_reduce([x.copy() for x in xs[:2]], algorithm="ring")
+        assert same_bits(pair[0], in_rank_order(xs[:2]))
+        with pytest.raises(weft.InvalidArgument, match="True or False"):
+            weft.deterministic(1)  # type: ignore[arg-type]
+        assert weft.is_deterministic()
+    finally:
+        weft.deterministic(False)
+    assert not weft.is_deterministic()
