@@ -215,6 +215,17 @@ void count_work(const WorkContext&, const void* params) {
   *p.seen = p.order->fetch_add(1, std::memory_order_relaxed);
 }
 
+struct GateParams {
+  std::atomic<int>* begun;
+  int streams;
+};
+// Ends once a work of each stream has begun: from then on all of them can be drawn.
+void gate_work(const WorkContext&, const void* params) {
+  const auto& p = *static_cast<const GateParams*>(params);
+  p.begun->fetch_add(1, std::memory_order_relaxed);
+  while (p.begun->load(std::memory_order_relaxed) < p.streams) SimScheduler::yield_waiting();
+}
+
 TEST_CASE(
     "simulated: a seed permutes the streams, and every work still runs in its stream's order") {
   bool differed = false;
@@ -223,7 +234,11 @@ TEST_CASE(
     std::vector<std::unique_ptr<Rig>> rigs;
     for (int i = 0; i < 3; ++i) rigs.push_back(std::make_unique<Rig>(named("sim:55")));
     std::atomic<int> order{0};
+    std::atomic<int> begun{0};
     int seen[3][4];
+    for (auto& rig : rigs) {
+      named("sim:55").submit(rig->stream, Work::make("gate", gate_work, GateParams{&begun, 3}));
+    }
     for (int k = 0; k < 4; ++k) {
       for (int i = 0; i < 3; ++i) {
         const auto n = static_cast<std::size_t>(i);
