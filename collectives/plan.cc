@@ -38,13 +38,6 @@ void settle(const fabric::Fabric& fabric, std::span<const Stream> streams) {
   }
 }
 
-bool is_captured(const fabric::Fabric& fabric, std::span<const Stream> streams) {
-  for (std::size_t r = 0; r < streams.size(); ++r) {
-    if (fabric.device(Rank(static_cast<std::int32_t>(r))).is_capturing(streams[r])) return true;
-  }
-  return false;
-}
-
 struct Staged {
   std::vector<Tensor> inputs;  // empty: nothing is staged
   std::vector<Tensor> outputs;
@@ -58,7 +51,7 @@ struct Staged {
     };
     if (std::all_of(request.inputs.begin(), request.inputs.end(), empty)) return;
     if (!any(request.inputs) && !any(request.outputs)) return;
-    if (fabric.capturing() || is_captured(fabric, streams)) {
+    if (fabric.capturing() || fabric.are_capturing(streams)) {
       fail(ErrorCode::invalid_argument, request.name(),
            ": tensors that are not contiguous are copied by the host, which a graph cannot");
     }

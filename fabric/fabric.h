@@ -87,6 +87,9 @@ class Fabric {
   std::shared_ptr<Graph> end_capture();
   void drop_capture() noexcept;
   bool capturing() const;
+  // Are these streams, one a rank or none, being captured into their caller's graph? Throws
+  // InvalidArgument if only some are, or if ranks of one device share one.
+  bool are_capturing(std::span<const Stream> user_streams) const;
   // Runs a graph of this fabric, after what is on `user_streams` now. `timed`: see
   // Graph::elapsed_us.
   std::shared_ptr<Operation> replay(const std::shared_ptr<Graph>& graph,
@@ -156,10 +159,12 @@ class Fabric {
                                              std::span<const Stream> user_streams,
                                              std::int64_t enqueue_ns)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
-  bool are_capturing(std::span<const Stream> user_streams) const;
   bool are_apart(std::span<const Stream> user_streams) const;
   bool runs_on(std::span<const Stream> user_streams, const Operation& operation) const;
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
+  void take_back(std::shared_ptr<Operation> operation)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void join_ranks(const Graph& graph);
   void instantiate(Graph& graph);
   void instantiate_joint(Graph& graph);
   std::optional<Error> fault_of(const Operation& operation) const;

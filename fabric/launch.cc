@@ -55,12 +55,17 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
       join_user_streams(*operation, user_streams);
     }
   } catch (...) {
-    operation->drop_kept();
-    ended_.push_back(std::move(operation));
+    take_back(std::move(operation));
     throw;
   }
   ++next_id_;
   return submit(std::move(operation), user_streams, nullptr);
+}
+
+// One that was not launched after all. It is kept: a rank's last_ended may be its event.
+void Fabric::take_back(std::shared_ptr<Operation> operation) {
+  operation->drop_kept();
+  ended_.push_back(std::move(operation));
 }
 
 // While a stream is captured nothing may be asked of any event: this uses an operation of its own.
@@ -90,7 +95,6 @@ std::shared_ptr<Operation> Fabric::record(const PrepareFn& prepare, std::int64_t
   return operation;
 }
 
-// Are the caller's streams being captured into the caller's graph? Then all of them.
 bool Fabric::are_capturing(std::span<const Stream> user_streams) const {
   std::size_t capturing = 0;
   for (std::size_t r = 0; r < user_streams.size(); ++r) {
@@ -281,6 +285,17 @@ void Fabric::instantiate_joint(Graph& graph) {
   if (error) throw *error;
 }
 
+// A joint graph starts on rank 0's stream, after what is on every rank's.
+void Fabric::join_ranks(const Graph& graph) {
+  Device& first = *ranks_.front().device;
+  const Stream origin = ranks_.front().stream;
+  for (std::size_t r = 1; r < ranks_.size(); ++r) {
+    ranks_[r].device->record(graph.edges_[r], ranks_[r].stream);
+    first.wait(origin, graph.edges_[r]);
+    if (ranks_[r].last_ended.handle) first.wait(origin, ranks_[r].last_ended);
+  }
+}
+
 std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
                                           std::span<const Stream> user_streams, bool timed) {
   const std::int64_t enqueue_ns = now_ns();
@@ -296,18 +311,15 @@ std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
   }
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
-  operation->describe_replay(graph, timeout_ns_);
-  if (!user_streams.empty() && !runs_on(user_streams, *operation)) {
-    join_user_streams(*operation, user_streams);
-  }
-  if (graph->joint_) {
-    // The joint graph starts on rank 0's stream, after what is on every rank's.
-    for (std::size_t r = 1; r < ranks_.size(); ++r) {
-      ranks_[r].device->record(graph->edges_[r], ranks_[r].stream);
-      ranks_[0].device->wait(ranks_[0].stream, graph->edges_[r]);
-      if (ranks_[r].last_ended.handle)
-        ranks_[0].device->wait(ranks_[0].stream, ranks_[r].last_ended);
+  try {
+    operation->describe_replay(graph, timeout_ns_);
+    if (!user_streams.empty() && !runs_on(user_streams, *operation)) {
+      join_user_streams(*operation, user_streams);
     }
+    if (graph->joint_) join_ranks(*graph);
+  } catch (...) {
+    take_back(std::move(operation));
+    throw;
   }
   ++next_id_;
   return submit(std::move(operation), user_streams, can_time ? graph.get() : nullptr);

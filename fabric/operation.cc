@@ -82,7 +82,10 @@ void Operation::describe_replay(const std::shared_ptr<const Graph>& graph,
   };
 }
 
-void Operation::drop_kept() { kept_.clear(); }
+void Operation::drop_kept() {
+  kept_.clear();
+  replayed_.reset();
+}
 
 void Operation::commit() {
   const MutexLock lock(decide_mutex_);

@@ -50,9 +50,7 @@ constexpr Step step(WorldSize world, Rank rank, int i) {
 }
 
 inline Schedule materialise(WorldSize world) {
-  Schedule all = schedule::materialise("one_shot", world, step_count(world), step);
-  all.in_chunks = all.out_chunks = 1;
-  return all;
+  return schedule::materialise("one_shot", world, step_count(world), step, {1, 1});
 }
 
 }  // namespace one_shot
@@ -82,9 +80,7 @@ constexpr Step step(WorldSize world, Rank rank, int i) {
 }
 
 inline Schedule materialise(WorldSize world) {
-  Schedule all = schedule::materialise("one_shot_pull", world, step_count(world), step);
-  all.in_chunks = all.out_chunks = 1;
-  return all;
+  return schedule::materialise("one_shot_pull", world, step_count(world), step, {1, 1});
 }
 
 }  // namespace one_shot_pull

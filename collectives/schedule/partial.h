@@ -28,9 +28,7 @@ constexpr Step step(WorldSize world, Rank rank, int i) {
   return s;
 }
 inline Schedule materialise(WorldSize world) {
-  Schedule all = schedule::materialise("one_shot_pull", world, step_count(world), step);
-  all.out_chunks = 1;
-  return all;
+  return schedule::materialise("one_shot_pull", world, step_count(world), step, {0, 1});
 }
 
 }  // namespace reduce_scatter_pull
@@ -45,9 +43,7 @@ constexpr Step step(WorldSize world, Rank rank, int i) {
   return s;
 }
 inline Schedule materialise(WorldSize world) {
-  Schedule all = schedule::materialise("one_shot", world, step_count(world), step);
-  all.out_chunks = 1;
-  return all;
+  return schedule::materialise("one_shot", world, step_count(world), step, {0, 1});
 }
 
 }  // namespace reduce_scatter_push
@@ -69,9 +65,7 @@ constexpr Step step(WorldSize world, Rank rank, int i) {
   return s;
 }
 inline Schedule materialise(WorldSize world) {
-  Schedule all = schedule::materialise("ring", world, step_count(world), step);
-  all.out_chunks = 1;
-  return all;
+  return schedule::materialise("ring", world, step_count(world), step, {0, 1});
 }
 
 }  // namespace reduce_scatter_ring
@@ -102,9 +96,7 @@ constexpr Step step(WorldSize world, Rank rank, int i) {
   return s;
 }
 inline Schedule materialise(WorldSize world) {
-  Schedule all = schedule::materialise("ring", world, step_count(world), step);
-  all.in_chunks = 1;
-  return all;
+  return schedule::materialise("ring", world, step_count(world), step, {1, 0});
 }
 
 }  // namespace all_gather_ring

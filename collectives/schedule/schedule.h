@@ -125,10 +125,19 @@ void for_each_source(const Schedule& schedule, int rank, const Step& step, const
   });
 }
 
+// How many chunks inputs and outputs have; 0: one a rank.
+struct Chunks {
+  std::int32_t inputs = 0;
+  std::int32_t outputs = 0;
+};
+
 // The list of what step(world, rank, i) says for every rank.
 template <class StepOf>
-Schedule materialise(const char* name, WorldSize world, int steps, const StepOf& step) {
+Schedule materialise(const char* name, WorldSize world, int steps, const StepOf& step,
+                     Chunks chunks = {}) {
   Schedule all{name, world};
+  all.in_chunks = chunks.inputs;
+  all.out_chunks = chunks.outputs;
   for (int r = 0; r < world.value(); ++r) {
     Program program;
     for (int i = 0; i < steps; ++i) program.push_back(step(world, Rank(r), i));

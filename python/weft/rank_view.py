@@ -225,6 +225,9 @@ class RankView:
                 rank=self.index,
                 device=self.device,
             )
+        unknown = set(options) - RankOptions.__annotations__.keys()
+        if unknown:  # a misspelt option must not be ignored
+            raise TypeError(f"{name}() got an unexpected keyword argument {min(unknown)!r}")
         stream = options.get("stream")
         operation = self._fabric._native.rank_collective(
             self.index,

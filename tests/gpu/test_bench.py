@@ -35,10 +35,6 @@ def _nccl() -> None:
 @pytest.mark.gpu2
 @pytest.mark.parametrize("mode", ["graph", "eager"])
 def test_all_reduce_beside_nccl_and_torch(mode: str) -> None:
-    import weft
-
-    if mode == "graph" and not hasattr(weft, "Graph"):
-        pytest.skip("weft.Graph is not in this build")
     names = ["nccl", "nccl-sym", "torch"]
     record = run(
         "all_reduce", "--devices", "cuda:0,1", "--mode", mode, "-d", "float32,bfloat16", "--vs",

@@ -394,3 +394,10 @@ def test_deterministic_forbids_what_does_not_add_in_rank_order(fabrics: Any, rng
     finally:
         weft.deterministic(False)
     assert not weft.is_deterministic()
+
+
+@pytest.mark.parametrize("option", ["algoritm", "streams", "op"])
+def test_an_option_that_a_ranks_call_does_not_have_is_refused(fabrics: Any, option: str) -> None:
+    """Before it waits for anybody, and never silently ignored."""
+    with pytest.raises(TypeError, match=f"all_gather.*'{option}'"):
+        fabrics(2).rank(0).all_gather(np.ones(2), **{option: "ring"})

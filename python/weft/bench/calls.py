@@ -10,9 +10,8 @@ from typing import Any
 
 import weft
 from weft.bench.collective import Case
-from weft.bench.runner import RivalUnavailableError
 
-__all__ = ["CapturedGraph", "call", "graphs_available", "method_of"]
+__all__ = ["CapturedGraph", "call", "method_of"]
 
 
 def method_of(collective: str) -> str:
@@ -44,24 +43,17 @@ def call(fabric: Any, case: Case, inputs: Sequence[Any], out: Sequence[Any], **m
     return getattr(fabric, method)(given, **more)
 
 
-def graphs_available() -> bool:
-    """Whether this build has `weft.Graph`."""
-    return hasattr(weft, "Graph")
-
-
 class CapturedGraph:
     """What `record` asks of the fabric, recorded once, run as often as wanted."""
 
     def __init__(self, fabric: Any, record: Callable[[], None]) -> None:
-        if not graphs_available():
-            raise RivalUnavailableError("weft.Graph is not available in this build: --mode eager")
         self._graph = weft.Graph()
         with self._graph.capture(fabric):
             record()
 
     def info(self) -> dict[str, Any]:
-        """What was chosen for it (algorithm, blocks, ...), where the graph tells."""
-        return dict(getattr(self._graph, "info", None) or {})
+        """What was chosen for it: algorithm, blocks, ..."""
+        return dict(self._graph.info)
 
     def launch(self) -> None:
         """Run it; stream-ordered on CUDA, blocking on simulated devices."""

@@ -59,7 +59,7 @@ class Request:
 
     def plan(self, fabric: Fabric, driver: Driver | None) -> Plan:
         """The plan for `fabric`. UsageError where it, or this build, cannot do what was asked."""
-        from weft.bench.calls import graphs_available, method_of
+        from weft.bench.calls import method_of
         from weft.bench.link import ordinals_of
         from weft.bench.load import Timing
         from weft.bench.sweep import Plan, cases
@@ -71,11 +71,9 @@ class Request:
         if self.collective == "p2p" and fabric.size < 2:
             raise click.UsageError("p2p needs two ranks")
         mode = self.options["mode"]
-        if mode == "graph" and not graphs_available():
-            raise click.UsageError("--mode graph: weft.Graph is not available in this build")
         simulated = fabric.backend == "sim"
         if mode is None:
-            mode = "graph" if graphs_available() and not simulated else "eager"
+            mode = "eager" if simulated else "graph"
         timing = Timing(
             mode=mode,
             iterations=self.options["iters"],

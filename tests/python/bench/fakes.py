@@ -419,7 +419,7 @@ class FakeGraph:
     """`weft.Graph` by the contract: records what the fabric is asked for, does it at replay."""
 
     def __init__(self):
-        self.recorded, self.replays = [], 0
+        self.recorded, self.replays, self.info = [], 0, {}
 
     @contextlib.contextmanager
     def capture(self, fabric):

@@ -14,7 +14,6 @@ from weft.bench.explain import bound, explain
 from weft.bench.load import Timing, make_load
 from weft.bench.pattern import DTYPES, FLOATS, OPS, PERIOD, Pattern, numpy_dtype
 from weft.bench.row import make_row
-from weft.bench.runner import RivalUnavailableError
 from weft.bench.sizes import parse_size, size_steps, size_text
 from weft.bench.sweep import Plan, cases, largest_memory, sweep
 from weft.bench.weft_runner import WeftRunner
@@ -249,14 +248,6 @@ def test_one_wrong_element_of_the_last_rank_that_gets_any_is_counted(collective)
 def test_without_a_check_wrong_is_not_known():
     plan = small_plan(check=False)
     assert {row.wrong for row in sweep(plan, [WeftRunner(FakeFabric(3))])} == {None}
-
-
-def test_a_graph_is_named_where_this_build_has_none(monkeypatch):
-    monkeypatch.delattr(weft, "Graph", raising=False)
-    monkeypatch.setattr("weft.bench.calls.graphs_available", lambda: False)
-    plan = small_plan(timing=Timing("graph", blocking=True))
-    with pytest.raises(RivalUnavailableError, match=r"weft\.Graph is not available"):
-        list(sweep(plan, [WeftRunner(FakeFabric(3))]))
 
 
 class Turns:

@@ -69,14 +69,6 @@ def test_graphs_are_replayed_where_they_are_asked_for(monkeypatch):
     assert {row["wrong"] for row in rows} == {0}
 
 
-def test_a_missing_graph_is_named(monkeypatch):
-    monkeypatch.setattr("weft.bench.calls.graphs_available", lambda: False)
-    result = run("all_reduce", *FEW, "--mode", "graph")
-    assert result.exit_code == 2
-    assert "weft.Graph is not available in this build" in result.stderr
-    assert result.stdout == ""
-
-
 def test_csv_and_files(tmp_path):
     json_path, csv_path, plot_path = (str(tmp_path / f"x.{end}") for end in ("json", "csv", "png"))
     result = run(
