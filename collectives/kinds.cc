@@ -52,13 +52,24 @@ Made reduce_scatter(Algorithm algorithm, WorldSize world, const Call&) {
   }
 }
 
+// LL lines go through the receiver's scratch; the others write straight into its output.
+schedule::Target moved_into(Algorithm algorithm) {
+  return algorithm == Algorithm::ll ? schedule::Target::slot : schedule::Target::output;
+}
+
+bool moves_by(Algorithm algorithm) {
+  return algorithm == Algorithm::ll || algorithm == Algorithm::one_shot ||
+         algorithm == Algorithm::copy_engine;
+}
+
 Made all_gather(Algorithm algorithm, WorldSize world, const Call&) {
   switch (algorithm) {
     case Algorithm::ring:
       return schedule::all_gather_ring::materialise(world);
+    case Algorithm::ll:
     case Algorithm::one_shot:
     case Algorithm::copy_engine:
-      return schedule::moves::all_gather(world);
+      return schedule::moves::all_gather(world, moved_into(algorithm));
     default:
       return std::nullopt;
   }
@@ -69,33 +80,29 @@ Made reduce(Algorithm algorithm, WorldSize world, const Call& call) {
   return schedule::reduce_two_shot::materialise(world, call.root);
 }
 
-bool moves_by(Algorithm algorithm) {
-  return algorithm == Algorithm::one_shot || algorithm == Algorithm::copy_engine;
-}
-
 Made broadcast(Algorithm algorithm, WorldSize world, const Call& call) {
   if (!moves_by(algorithm)) return std::nullopt;
-  return schedule::moves::broadcast(world, call.root);
+  return schedule::moves::broadcast(world, call.root, moved_into(algorithm));
 }
 
 Made all_to_all(Algorithm algorithm, WorldSize world, const Call&) {
   if (!moves_by(algorithm)) return std::nullopt;
-  return schedule::moves::all_to_all(world);
+  return schedule::moves::all_to_all(world, moved_into(algorithm));
 }
 
 Made scatter(Algorithm algorithm, WorldSize world, const Call& call) {
   if (!moves_by(algorithm)) return std::nullopt;
-  return schedule::moves::scatter(world, call.root);
+  return schedule::moves::scatter(world, call.root, moved_into(algorithm));
 }
 
 Made gather(Algorithm algorithm, WorldSize world, const Call& call) {
   if (!moves_by(algorithm)) return std::nullopt;
-  return schedule::moves::gather(world, call.root);
+  return schedule::moves::gather(world, call.root, moved_into(algorithm));
 }
 
 Made send_recv(Algorithm algorithm, WorldSize world, const Call& call) {
   if (!moves_by(algorithm)) return std::nullopt;
-  return schedule::moves::permute(world, call.to);
+  return schedule::moves::permute(world, call.to, moved_into(algorithm));
 }
 
 // In the order of Collective.

@@ -22,18 +22,26 @@ using Preference = std::span<const Algorithm>;
 constexpr std::int64_t kLamportBytes = 16 << 20;
 constexpr std::int64_t kPullBytes = 4 << 20;
 constexpr std::int64_t kEngineBytes = 192 << 20;
+constexpr std::int64_t kMoveLlBytes = 512 << 10;
 constexpr std::int64_t kMoveEngineBytes = 64 << 20;
 
 constexpr Algorithm kSimAllReduce[] = {Algorithm::ring, Algorithm::two_shot};
+// Copy engines reach memory that kernels of a peer may not.
 constexpr Algorithm kSmallAllReduce[] = {Algorithm::lamport, Algorithm::ll,
-                                         Algorithm::one_shot_pull, Algorithm::two_shot};
+                                         Algorithm::one_shot_pull, Algorithm::two_shot,
+                                         Algorithm::copy_engine};
 constexpr Algorithm kMediumAllReduce[] = {Algorithm::lamport, Algorithm::push_two_shot,
-                                          Algorithm::two_shot};
-constexpr Algorithm kLargeAllReduce[] = {Algorithm::push_two_shot, Algorithm::two_shot};
+                                          Algorithm::two_shot, Algorithm::copy_engine};
+constexpr Algorithm kLargeAllReduce[] = {Algorithm::push_two_shot, Algorithm::two_shot,
+                                         Algorithm::copy_engine};
 constexpr Algorithm kHugeAllReduce[] = {Algorithm::copy_engine, Algorithm::push_two_shot,
                                         Algorithm::two_shot};
 constexpr Algorithm kOthers[] = {Algorithm::one_shot_pull, Algorithm::one_shot, Algorithm::two_shot,
                                  Algorithm::ring};
+constexpr Algorithm kMediumMoves[] = {Algorithm::one_shot_pull, Algorithm::one_shot,
+                                      Algorithm::two_shot, Algorithm::copy_engine};
+constexpr Algorithm kSmallMoves[] = {Algorithm::ll, Algorithm::one_shot_pull, Algorithm::one_shot,
+                                     Algorithm::two_shot, Algorithm::copy_engine};
 constexpr Algorithm kLargeMoves[] = {Algorithm::copy_engine, Algorithm::one_shot_pull,
                                      Algorithm::one_shot, Algorithm::two_shot};
 
@@ -41,7 +49,9 @@ Preference preferred(const fabric::Fabric& fabric, const Request& request) {
   const bool cuda = fabric.backend() == DeviceKind::cuda;
   const std::int64_t bytes = request.first_input().bytes().value();
   if (request.call.collective != Collective::all_reduce) {
-    return cuda && bytes >= kMoveEngineBytes ? Preference(kLargeMoves) : Preference(kOthers);
+    if (!cuda) return kOthers;
+    if (bytes <= kMoveLlBytes) return kSmallMoves;
+    return bytes < kMoveEngineBytes ? Preference(kMediumMoves) : Preference(kLargeMoves);
   }
   if (!cuda) return kSimAllReduce;
   if (bytes <= kPullBytes) return kSmallAllReduce;

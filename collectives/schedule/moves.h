@@ -3,7 +3,8 @@
 //
 // One pattern serves all: a rank tells everybody who will write into its output that it may be
 // written (a token), copies what stays with it, pushes what others get as soon as they allow it,
-// and waits for what it gets itself. What differs is who gives which chunk to whom:
+// and waits for what it gets itself. Pushed into slots instead (`into`), pieces need no permission,
+// and the receiver copies them into its output. What differs is who gives which chunk to whom:
 //   all_gather   rank r's one chunk becomes chunk r of every output
 //   broadcast    the root's one chunk becomes every output
 //   gather       rank r's one chunk becomes chunk r of the root's output
@@ -28,11 +29,11 @@ struct Move {
 
 // The schedule of a pattern: find(from, to, Move*) says whether `from` gives `to` anything.
 template <class Find>
-Schedule materialise(const char* name, WorldSize world, int in_chunks, int out_chunks,
+Schedule materialise(const char* name, WorldSize world, Chunks chunks, Target into,
                      const Find& find) {
   Schedule all{name, world};
-  all.in_chunks = in_chunks;
-  all.out_chunks = out_chunks;
+  all.in_chunks = chunks.inputs;
+  all.out_chunks = chunks.outputs;
   const int n = world.value();
   for (int r = 0; r < n; ++r) {
     Program program;
@@ -46,7 +47,7 @@ Schedule materialise(const char* name, WorldSize world, int in_chunks, int out_c
       s.from = from;
       s.to = to;
     };
-    for (int i = 0; i + 1 < n; ++i) {
+    for (int i = 0; into == Target::output && i + 1 < n; ++i) {
       const Rank peer = peer_of(world, Rank(r), i);
       if (!find(peer.value(), r, &move)) continue;
       add(Source::none, Target::token, kNobody, peer);
@@ -57,47 +58,52 @@ Schedule materialise(const char* name, WorldSize world, int in_chunks, int out_c
     }
     for (int i = 0; i + 1 < n; ++i) {
       const Rank peer = peer_of(world, Rank(r), i);
-      if (find(r, peer.value(), &move)) add(Source::input, Target::output, peer, peer);
+      const Rank from = into == Target::output ? peer : kNobody;
+      if (find(r, peer.value(), &move)) add(Source::input, into, from, peer);
     }
     for (int i = n - 2; i >= 0; --i) {
       const Rank peer = peer_of(world, Rank(r), i);
-      if (find(peer.value(), r, &move)) add(Source::output, Target::none, peer, kNobody);
+      if (!find(peer.value(), r, &move)) continue;
+      add(into == Target::output ? Source::output : Source::slot, Target::none, peer, kNobody);
+      program.back().keep = into == Target::slot;
     }
     all.programs.push_back(std::move(program));
   }
   return all;
 }
 
-inline Schedule all_gather(WorldSize world) {
-  return materialise("one_shot", world, 1, world.value(), [](int from, int, Move* move) {
+inline Schedule all_gather(WorldSize world, Target into = Target::output) {
+  return materialise("one_shot", world, {1, world.value()}, into, [](int from, int, Move* move) {
     *move = {0, from};
     return true;
   });
 }
 
-inline Schedule broadcast(WorldSize world, Rank root) {
-  return materialise("one_shot", world, 1, 1, [=](int from, int, Move* move) {
+inline Schedule broadcast(WorldSize world, Rank root, Target into = Target::output) {
+  return materialise("one_shot", world, {1, 1}, into, [=](int from, int, Move* move) {
     *move = {0, 0};
     return from == root.value();
   });
 }
 
-inline Schedule gather(WorldSize world, Rank root) {
-  return materialise("one_shot", world, 1, world.value(), [=](int from, int to, Move* move) {
-    *move = {0, from};
-    return to == root.value();
-  });
+inline Schedule gather(WorldSize world, Rank root, Target into = Target::output) {
+  return materialise("one_shot", world, {1, world.value()}, into,
+                     [=](int from, int to, Move* move) {
+                       *move = {0, from};
+                       return to == root.value();
+                     });
 }
 
-inline Schedule scatter(WorldSize world, Rank root) {
-  return materialise("one_shot", world, world.value(), 1, [=](int from, int to, Move* move) {
-    *move = {to, 0};
-    return from == root.value();
-  });
+inline Schedule scatter(WorldSize world, Rank root, Target into = Target::output) {
+  return materialise("one_shot", world, {world.value(), 1}, into,
+                     [=](int from, int to, Move* move) {
+                       *move = {to, 0};
+                       return from == root.value();
+                     });
 }
 
-inline Schedule all_to_all(WorldSize world) {
-  return materialise("one_shot", world, world.value(), world.value(),
+inline Schedule all_to_all(WorldSize world, Target into = Target::output) {
+  return materialise("one_shot", world, {world.value(), world.value()}, into,
                      [](int from, int to, Move* move) {
                        *move = {to, from};
                        return true;
@@ -105,8 +111,8 @@ inline Schedule all_to_all(WorldSize world) {
 }
 
 // `to`: one a rank; kNobody gives to nobody. No two ranks give to the same one.
-inline Schedule permute(WorldSize world, std::span<const Rank> to) {
-  return materialise("one_shot", world, 1, 1, [&](int from, int receiver, Move* move) {
+inline Schedule permute(WorldSize world, std::span<const Rank> to, Target into = Target::output) {
+  return materialise("one_shot", world, {1, 1}, into, [&](int from, int receiver, Move* move) {
     *move = {0, 0};
     return to[static_cast<std::size_t>(from)].value() == receiver;
   });

@@ -137,6 +137,10 @@ class Device {
   virtual void enable_peer(DeviceId peer) = 0;
   // May this device touch [memory, memory + bytes) now? Nothing, if it may; else the reason.
   virtual std::optional<std::string> access_problem(const void* memory, Bytes bytes) const = 0;
+  // The same, once this device was given access where a memory pool or a mapping had kept it out.
+  virtual std::optional<std::string> make_reachable(const void* memory, Bytes bytes) {
+    return access_problem(memory, bytes);
+  }
   // The device whose memory this is, if it belongs to one of this kind.
   virtual std::optional<DeviceId> owner_of(const void* memory) const = 0;
 };

@@ -12,13 +12,20 @@ constexpr std::int64_t kCopyTimeoutNs = 60'000'000'000;
 
 bool on_cuda(const Tensor& tensor) { return tensor.device().kind == DeviceKind::cuda; }
 
-// A stream of its own that is waited for: the copies below block anyway.
+// A stream of its own that is waited for: the copies below block anyway. It follows what the
+// default streams of the devices of both tensors have, and with that every stream but the
+// non-blocking ones.
 class CopyStream {
  public:
-  explicit CopyStream(DeviceId id)
-      : device_(device(id)),
+  // One of the tensors is on CUDA at least; the stream is of the first that is.
+  CopyStream(const Tensor& to, const Tensor& from)
+      : device_(device((on_cuda(to) ? to : from).device())),
         stream_(device_.create_stream(StreamPriority::normal), {&device_}),
-        event_(device_.create_event(), {&device_}) {}
+        event_(device_.create_event(), {&device_}) {
+    follow_default_stream(device_);
+    if (on_cuda(from) && from.device() != device_.id())
+      follow_default_stream(device(from.device()));
+  }
 
   void copy(const Tensor& to, const Tensor& from) {
     device_.copy(stream_.get(), to.data(), from.data(), to.bytes());
@@ -47,6 +54,12 @@ class CopyStream {
     void operator()(Event event) const noexcept { device->destroy_event(event); }
   };
 
+  void follow_default_stream(Device& of) {
+    const Unique<Event, DestroyEvent> reached(of.create_event(), {&of});
+    of.record(reached.get(), Stream{});
+    device_.wait(stream_.get(), reached.get());
+  }
+
   Device& device_;
   Unique<Stream, DestroyStream> stream_;
   Unique<Event, DestroyEvent> event_;
@@ -61,7 +74,7 @@ class CopyStream {
 
 // One strided view to another that is on the same CUDA device.
 void strided_copy_on_device(const Tensor& to, const Tensor& from) {
-  CopyStream stream(to.device());
+  CopyStream stream(to, from);
   if (!stream.strided_copy(to, from)) no_strided_kernel(to);
   stream.wait();
 }
@@ -84,7 +97,7 @@ void copy_between(const Tensor& to, const Tensor& from) {
   }
   const bool scatter = !to.layout().is_contiguous();
   const Tensor target = scatter ? contiguous_like(to) : to;
-  CopyStream stream((on_cuda(to) ? to : from).device());
+  CopyStream stream(target, source);
   stream.copy(target, source);
   stream.wait();
   if (scatter) (on_cuda(to) ? strided_copy_on_device : copy_on_host)(to, target);

@@ -124,7 +124,8 @@ class Fabric(Collectives):
     def copy(self, src: object, dst: object) -> None:
         """Copy the elements of `src` into `dst`: tensors of one shape and dtype, of any two ranks.
 
-        Blocks until it is done. ShapeMismatch, DTypeMismatch, ReadOnlyBuffer.
+        Blocks until it is done. On CUDA it follows what is on the default streams of both devices,
+        and so all streams but the non-blocking ones. ShapeMismatch, DTypeMismatch, ReadOnlyBuffer.
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:

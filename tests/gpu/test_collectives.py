@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -21,7 +24,7 @@ SMALL = [
     pytest.param("cuda:0x3", marks=pytest.mark.gpu1),
     pytest.param("cuda:0,1", marks=pytest.mark.gpu2),
 ]
-MOVES = ["auto", "one_shot", "copy_engine"]
+MOVES = ["auto", "ll", "one_shot", "copy_engine"]
 LENGTHS = (1, 3, 64, 1001, 70001)
 
 
@@ -65,7 +68,7 @@ def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
     fabric = fabrics(spec)
     n = fabric.size
     kind = DTYPES[dtype]
-    for rows in LENGTHS:
+    for rows in LENGTHS[:-1] if algorithm == "ll" else LENGTHS:
         inputs = random_inputs(n, n * rows, dtype, "sum")
         tensors = on(fabric, inputs)
         joined = empty(fabric, (n * n * rows,), kind)
@@ -195,3 +198,57 @@ def test_copy_between_ranks(fabrics: Fabrics, spec: str) -> None:
     target = torch.zeros(1000, device=fabric.devices[-1])
     fabric.copy(source, target)
     assert same(source, target)
+
+
+@pytest.mark.parametrize("spec", SMALL)
+def test_copies_follow_what_the_default_stream_has(fabrics: Fabrics, spec: str) -> None:
+    """Of the source, read too early, and of the target, written too early."""
+    fabric = fabrics(spec)
+    first, last = fabric.devices[0], fabric.devices[-1]
+    source = torch.zeros(1 << 20, device=first)
+    target = torch.zeros(1 << 20, device=last)
+    torch.cuda.synchronize()
+    with torch.cuda.device(first):
+        torch.cuda._sleep(200_000_000)  # cycles: a tenth of a second
+        source.fill_(3)
+    fabric.copy(source, target)
+    assert bool((target == 3).all())
+    with torch.cuda.device(last):
+        torch.cuda._sleep(200_000_000)
+        target.fill_(5)
+    fabric.copy(source, target)
+    assert bool((target == 3).all())
+    with torch.cuda.device(first):
+        torch.cuda._sleep(200_000_000)
+        source.fill_(7)
+    assert bool((weft.from_dlpack(source).numpy() == 7).all())
+
+
+UNREACHABLE = """
+import torch, weft
+with weft.Fabric("cuda:0,1") as fabric:
+    rooms = [torch.full((1000,), r + 1.0, device=d) for r, d in enumerate(fabric.devices)]
+    fabric.copy(rooms[0], rooms[1])
+    assert bool((rooms[1] == 1).all())
+    for elements in (1000, 1 << 20, 40 << 20):
+        for algorithm in ("two_shot", "ring", "push_two_shot", "copy_engine", "auto"):
+            rooms = [torch.full((elements,), r + 1, dtype=torch.int32, device=d)
+                     for r, d in enumerate(fabric.devices)]
+            fabric.all_reduce(rooms, algorithm=algorithm)
+            assert all(bool((room == 3).all()) for room in rooms), algorithm
+            joined = fabric.all_gather(rooms)
+            assert all(bool((j == 3).all()) for j in joined), algorithm
+print("done")
+"""
+
+
+@pytest.mark.gpu2
+@pytest.mark.parametrize("allocator", ["backend:cudaMallocAsync", "expandable_segments:True"])
+def test_memory_that_is_not_mapped_for_peers_is_opened_to_them(allocator: str) -> None:
+    """Memory of CUDA's pools, and mapped memory: peer access does not cover them."""
+    child = subprocess.run(
+        [sys.executable, "-c", UNREACHABLE],
+        env=os.environ | {"PYTORCH_CUDA_ALLOC_CONF": allocator},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert child.stdout.strip() == "done", child.stderr

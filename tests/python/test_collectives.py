@@ -20,7 +20,7 @@ DTYPES = [
 ]  # fmt: skip
 IN_RANK_ORDER = ("ll", "one_shot", "two_shot", "push_two_shot", "copy_engine")
 ALL_REDUCES = (*IN_RANK_ORDER, "ring", "halving_doubling", "hierarchical")
-MOVES = ("auto", "one_shot", "copy_engine")
+MOVES = ("auto", "ll", "one_shot", "copy_engine")
 SIZES = (1, 2, 3, 4, 5, 8, 16)
 
 

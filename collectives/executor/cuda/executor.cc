@@ -8,7 +8,9 @@
 #include "collectives/executor/cuda/direct.h"
 #include "collectives/executor/cuda/lamport.h"
 #include "collectives/executor/cuda/ll.h"
+#include "collectives/executor/cuda/ll_move.h"
 #include "collectives/executor/cuda/push_two_shot.h"
+#include "collectives/executor/cuda/reach.h"
 #include "collectives/executor/cuda/ring.h"
 #include "collectives/executor/cuda/scratch.h"
 
@@ -26,11 +28,10 @@ constexpr std::int32_t kPushBlocks = 128;
 struct Kept {
   CopyEngines engines;
   std::int32_t push_blocks;  // co-resident
+  Reach reach{};
 };
 
-const Kept& kept(fabric::Fabric& fabric) {
-  return *static_cast<const Kept*>(session(fabric).cuda.get());
-}
+Kept& kept(fabric::Fabric& fabric) { return *static_cast<Kept*>(session(fabric).cuda.get()); }
 
 ScratchPart part(const cuda::Region& region) { return {region.offset, region.bytes}; }
 
@@ -104,6 +105,18 @@ bool unaligned(const Request& request) {
   return addresses % cuda::kPushAlign != 0;
 }
 
+// Bytes that a rank gives to another, at most.
+std::int64_t largest_piece(const Request& request) {
+  std::int64_t most = 0;
+  for (std::size_t r = 0; r < request.inputs.size(); ++r) {
+    if (request.has_input(r)) most = std::max(most, request.inputs[r].bytes().value());
+  }
+  const Shapes shapes = request.kind().shapes;
+  const bool even = request.call.splits.empty();
+  if (shapes == Shapes::same || shapes == Shapes::joined || !even) return most;
+  return most / static_cast<std::int64_t>(request.inputs.size());
+}
+
 std::string too_long(std::int64_t bytes, std::int64_t most) {
   if (bytes <= most) return "";
   return concat("its part of the scratch takes vectors of up to ", most, " bytes, not ", bytes);
@@ -127,16 +140,25 @@ Work alone(const Plan& plan) {
   return Work::make("copy", copy, Copy{plan.outputs[0], plan.inputs[0], Bytes(vector_bytes(plan))});
 }
 
+// Do the ranks read or write each other's tensors, where these lie?
+bool visits_peers(Algorithm algorithm) {
+  return algorithm != Algorithm::ll && algorithm != Algorithm::lamport &&
+         algorithm != Algorithm::copy_engine;
+}
+
 }  // namespace
 
-std::string cuda_refusal(const fabric::Fabric& fabric, const Request& request,
-                         const CallOptions& options, Algorithm algorithm) {
+std::string cuda_refusal(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
+                         Algorithm algorithm) {
+  if (visits_peers(algorithm)) {
+    if (const auto problem = kept(fabric).reach.problem(fabric, request)) return *problem;
+  }
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   const std::int64_t bytes = request.first_input().bytes().value();
   const bool all_reduce = request.call.collective == Collective::all_reduce;
   switch (algorithm) {
     case Algorithm::ll:
-      return too_long(bytes, cuda::ll_capacity(layout));
+      return too_long(largest_piece(request), cuda::ll_capacity(layout));
     case Algorithm::lamport:
       return too_long(bytes, lamport_most(layout));
     case Algorithm::push_two_shot:
@@ -166,6 +188,10 @@ schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,
   if (plan.world.value() == 1 || bytes == 0) return whole(extent.elements, 1);
   switch (plan.algorithm) {
     case Algorithm::ll:
+      if (plan.collective != Collective::all_reduce) {
+        return whole(extent.chunk_elements,
+                     cuda::ll_move_blocks(fabric, extent.chunk_elements * item, max_blocks));
+      }
       return whole(extent.elements,
                    cuda::ll_blocks(fabric, plan.dtype, plan.op, bytes, max_blocks));
     case Algorithm::lamport: {
@@ -193,6 +219,7 @@ std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric) {
   cuda::ring_preload(fabric);
   if (fabric.world().value() == 1) return nullptr;
   cuda::ll_preload(fabric);
+  cuda::ll_move_preload(fabric);
   cuda::lamport_preload(fabric);
   direct_preload(fabric);
   copy_engine_preload(fabric);
@@ -202,9 +229,10 @@ std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric) {
 Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
   if (plan.world.value() == 1) return alone(plan);
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
+  const bool all_reduce = plan.collective == Collective::all_reduce;
   switch (plan.algorithm) {
     case Algorithm::ll:
-      return cuda::ll_work(fabric, plan, rank);
+      return (all_reduce ? cuda::ll_work : cuda::ll_move_work)(fabric, plan, rank);
     case Algorithm::lamport: {
       const bool two = lamport_in_two_shots(layout, vector_bytes(plan));
       return (two ? cuda::lamport_two_shot_work : cuda::lamport_work)(fabric, plan, rank);
@@ -212,7 +240,7 @@ Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
     case Algorithm::push_two_shot:
       return push_two_shot_work(fabric, plan, part(cuda::slots_region(layout)), rank);
     case Algorithm::copy_engine:
-      if (plan.collective != Collective::all_reduce) {
+      if (!all_reduce) {
         return copy_engine_move_work(kept(fabric).engines, plan, {Motion::planned}, rank);
       }
       return copy_engine_work(kept(fabric).engines, plan, lent_scratch(layout), rank);

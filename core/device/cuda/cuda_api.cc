@@ -39,6 +39,7 @@ void fill_runtime(CudaApi& api) {
   api.free_host = cudaFreeHost;
   api.memset = cudaMemset;
   api.memcpy_async = cudaMemcpyAsync;
+  api.memcpy_peer_async = cudaMemcpyPeerAsync;
   api.memset_async = cudaMemsetAsync;
   api.device_synchronize = cudaDeviceSynchronize;
   api.stream_priority_range = cudaDeviceGetStreamPriorityRange;
@@ -61,6 +62,7 @@ void fill_runtime(CudaApi& api) {
   api.device_enable_peer_access = cudaDeviceEnablePeerAccess;
   api.pointer_get_attributes = cudaPointerGetAttributes;
   api.mem_pool_get_access = cudaMemPoolGetAccess;
+  api.mem_pool_set_access = cudaMemPoolSetAccess;
   api.func_get_attributes = cudaFuncGetAttributes;
   api.func_set_attribute = cudaFuncSetAttribute;
   api.occupancy = cudaOccupancyMaxActiveBlocksPerMultiprocessor;
@@ -80,6 +82,7 @@ void fill_driver(CudaApi& api) {
   find_driver_function(api.mem_unmap, "cuMemUnmap");
   find_driver_function(api.mem_set_access, "cuMemSetAccess");
   find_driver_function(api.mem_get_access, "cuMemGetAccess");
+  find_driver_function(api.mem_get_address_range, "cuMemGetAddressRange");
   find_driver_function(api.pointer_get_attribute, "cuPointerGetAttribute");
 }
 

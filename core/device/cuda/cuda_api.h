@@ -31,6 +31,7 @@ struct CudaApi {
   cudaError_t (*free_host)(void* memory) = nullptr;
   decltype(&cudaMemset) memset = nullptr;
   decltype(&cudaMemcpyAsync) memcpy_async = nullptr;
+  decltype(&cudaMemcpyPeerAsync) memcpy_peer_async = nullptr;
   decltype(&cudaMemsetAsync) memset_async = nullptr;
   decltype(&cudaDeviceSynchronize) device_synchronize = nullptr;
   decltype(&cudaDeviceGetStreamPriorityRange) stream_priority_range = nullptr;
@@ -53,6 +54,7 @@ struct CudaApi {
   decltype(&cudaDeviceEnablePeerAccess) device_enable_peer_access = nullptr;
   cudaError_t (*pointer_get_attributes)(cudaPointerAttributes*, const void*) = nullptr;
   decltype(&cudaMemPoolGetAccess) mem_pool_get_access = nullptr;
+  decltype(&cudaMemPoolSetAccess) mem_pool_set_access = nullptr;
   cudaError_t (*func_get_attributes)(cudaFuncAttributes*, const void* function) = nullptr;
   cudaError_t (*func_set_attribute)(const void* function, cudaFuncAttribute, int value) = nullptr;
   cudaError_t (*occupancy)(int* blocks, const void* function, int threads,
@@ -73,6 +75,7 @@ struct CudaApi {
   decltype(&cuMemUnmap) mem_unmap = nullptr;
   decltype(&cuMemSetAccess) mem_set_access = nullptr;
   decltype(&cuMemGetAccess) mem_get_access = nullptr;
+  decltype(&cuMemGetAddressRange) mem_get_address_range = nullptr;
   decltype(&cuPointerGetAttribute) pointer_get_attribute = nullptr;
 };
 

@@ -153,9 +153,10 @@ void CudaDevice::submit(Stream stream, const Work& work) {
 void CudaDevice::copy(Stream stream, void* to, const void* from, Bytes bytes) {
   if (bytes.value() == 0) return;
   const CurrentDevice current(ordinal_);
-  check_cuda(cuda_api().memcpy_async(to, from, static_cast<std::size_t>(bytes.value()),
-                                     cudaMemcpyDefault, native(stream)),
-             "cudaMemcpyAsync", ordinal_);
+  const cudaError_t status = cuda_api().memcpy_async(
+      to, from, static_cast<std::size_t>(bytes.value()), cudaMemcpyDefault, native(stream));
+  if (status == cudaErrorInvalidValue && copy_to_unreachable(stream, to, from, bytes)) return;
+  check_cuda(status, "cudaMemcpyAsync", ordinal_);
 }
 
 void CudaDevice::fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) {
@@ -290,64 +291,6 @@ void CudaDevice::enable_peer(DeviceId peer) {
   cuda_peer(peer).grant(ordinal_);
   const MutexLock lock(mutex_);
   peers_.insert(ordinal);
-}
-
-std::optional<DeviceId> CudaDevice::owner_of(const void* memory) const {
-  cudaPointerAttributes attributes{};
-  const cudaError_t status = cuda_api().pointer_get_attributes(&attributes, memory);
-  if (status == cudaErrorInvalidValue) {
-    static_cast<void>(cuda_api().get_last_error());
-    return std::nullopt;
-  }
-  check_cuda(status, "cudaPointerGetAttributes", ordinal_);
-  const bool device =
-      attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
-  if (!device) return std::nullopt;
-  return DeviceId{DeviceKind::cuda, DeviceOrdinal(attributes.device)};
-}
-
-std::optional<std::string> CudaDevice::access_problem(const void* memory, Bytes bytes) const {
-  if (bytes.value() == 0) return std::nullopt;
-  const auto owner = owner_of(memory);
-  const auto last = owner_of(static_cast<const std::byte*>(memory) + bytes.value() - 1);
-  if (!owner) return "it is host memory, or memory that CUDA does not know";
-  if (last != owner) return concat("it starts in the memory of ", owner->str(), " and leaves it");
-  if (*owner == id()) return std::nullopt;
-  {
-    const MutexLock lock(mutex_);
-    if (!peers_.contains(owner->ordinal.value())) {
-      return concat("it belongs to ", owner->str(), ", to which ", id().str(), " has no access");
-    }
-  }
-  return peer_problem(memory, owner->ordinal.value());
-}
-
-std::optional<std::string> CudaDevice::peer_problem(const void* memory, int owner) const {
-  const CudaApi& api = cuda_api();
-  const auto address = reinterpret_cast<CUdeviceptr>(memory);
-  if (!api.pointer_get_attribute) return std::nullopt;
-  CUmemoryPool pool = nullptr;
-  static_cast<void>(api.pointer_get_attribute(&pool, CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE, address));
-  if (pool) {
-    cudaMemLocation here{};
-    here.type = cudaMemLocationTypeDevice;
-    here.id = ordinal_;
-    cudaMemAccessFlags flags = cudaMemAccessFlagsProtNone;
-    check_cuda(api.mem_pool_get_access(&flags, pool, &here), "cudaMemPoolGetAccess", ordinal_);
-    if (flags == cudaMemAccessFlagsProtReadWrite) return std::nullopt;
-    return concat("it comes from a memory pool of cuda:", owner, " that is not open to ",
-                  id().str());
-  }
-  // Memory of cudaMalloc is covered by peer access; mapped memory has rights of its own.
-  int plain = 1;
-  static_cast<void>(
-      api.pointer_get_attribute(&plain, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE, address));
-  if (plain != 0 || !api.mem_get_access) return std::nullopt;
-  CUmemLocation here{CU_MEM_LOCATION_TYPE_DEVICE, ordinal_};
-  unsigned long long flags = 0;
-  const CUresult status = api.mem_get_access(&flags, &here, address);
-  if (status == CUDA_SUCCESS && flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE) return std::nullopt;
-  return concat("it is mapped memory of cuda:", owner, " that is not mapped for ", id().str());
 }
 
 }  // namespace weft

@@ -58,13 +58,20 @@ class CudaDevice final : public Device {
   bool can_access(DeviceId peer) const override;
   void enable_peer(DeviceId peer) override;
   std::optional<std::string> access_problem(const void* memory, Bytes bytes) const override;
+  std::optional<std::string> make_reachable(const void* memory, Bytes bytes) override;
   std::optional<DeviceId> owner_of(const void* memory) const override;
 
  private:
   // Lets another device touch this one's shared segments, now and later.
   void grant(int accessor);
+  // `grant`: gives this device access, where it can be given.
+  std::optional<std::string> access_problem(const void* memory, Bytes bytes, bool grant) const;
   // The memory belongs to `owner`, a device that this one may access. May it be touched from here?
-  std::optional<std::string> peer_problem(const void* memory, int owner) const;
+  std::optional<std::string> peer_problem(const void* memory, Bytes bytes, int owner,
+                                          bool grant) const;
+  // Between devices of which one cannot reach the other's memory; not while captured. False: it is
+  // not such a copy.
+  bool copy_to_unreachable(Stream stream, void* to, const void* from, Bytes bytes);
 
   int ordinal_;
   mutable Mutex mutex_;

@@ -86,6 +86,9 @@ class FaultDevice final : public Device {
   std::optional<std::string> access_problem(const void* memory, Bytes bytes) const override {
     return inner_.access_problem(memory, bytes);
   }
+  std::optional<std::string> make_reachable(const void* memory, Bytes bytes) override {
+    return inner_.make_reachable(memory, bytes);
+  }
   std::optional<DeviceId> owner_of(const void* memory) const override {
     return inner_.owner_of(memory);
   }

@@ -73,14 +73,17 @@ void add_partial(int n, std::vector<Case>& cases) {
     cases.push_back(
         {weft::concat("reduce_scatter ", s.name), std::move(s), std::move(contract), false});
   }
-  for (Schedule s : {moves::all_gather(world), all_gather_ring::materialise(world)}) {
+  for (Schedule s : {moves::all_gather(world), moves::all_gather(world, Target::slot),
+                     all_gather_ring::materialise(world)}) {
     Contract contract = contracts::all_gather(s);
     cases.push_back(
         {weft::concat("all_gather ", s.name), std::move(s), std::move(contract), false});
   }
-  Schedule exchange = moves::all_to_all(world);
-  Contract contract = contracts::all_to_all(exchange);
-  cases.push_back({"all_to_all", std::move(exchange), std::move(contract), false});
+  for (const Target into : {Target::output, Target::slot}) {
+    Schedule exchange = moves::all_to_all(world, into);
+    Contract contract = contracts::all_to_all(exchange);
+    cases.push_back({"all_to_all", std::move(exchange), std::move(contract), false});
+  }
 }
 
 void add_rooted(int n, Rank root, std::vector<Case>& cases) {
@@ -89,20 +92,22 @@ void add_rooted(int n, Rank root, std::vector<Case>& cases) {
     cases.push_back(
         {weft::concat(name, " from ", root), std::move(s), std::move(contract), in_place});
   };
-  const Schedule b = moves::broadcast(world, root);
-  add("broadcast", b, contracts::broadcast(b, root), true);
   const Schedule r = reduce_two_shot::materialise(world, root);
   add("reduce", r, contracts::reduce(r, root), true);
-  const Schedule g = moves::gather(world, root);
-  add("gather", g, contracts::gather(g, root), false);
-  const Schedule s = moves::scatter(world, root);
-  add("scatter", s, contracts::scatter(s, root), false);
   // A shift by the root's number, and the last rank left out.
   std::vector<Rank> to;
   for (int i = 0; i < n; ++i) to.push_back(Rank((i + root.value()) % n));
   to.back() = kNobody;
-  const Schedule p = moves::permute(world, to);
-  add("send_recv", p, contracts::permute(p, to), false);
+  for (const Target into : {Target::output, Target::slot}) {
+    const Schedule b = moves::broadcast(world, root, into);
+    add("broadcast", b, contracts::broadcast(b, root), true);
+    const Schedule g = moves::gather(world, root, into);
+    add("gather", g, contracts::gather(g, root), false);
+    const Schedule s = moves::scatter(world, root, into);
+    add("scatter", s, contracts::scatter(s, root), false);
+    const Schedule p = moves::permute(world, to, into);
+    add("send_recv", p, contracts::permute(p, to), false);
+  }
 }
 
 std::vector<Case> all_cases(int n) {
