@@ -176,6 +176,7 @@ def test_many_operations_in_flight_when_a_fabric_is_dropped():
 
 INTERRUPTED = """
 import os, signal, threading, time, numpy as np, weft
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
 fab = weft.Fabric("sim:2", timeout=30)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 start = time.monotonic()
