@@ -69,7 +69,9 @@ std::shared_ptr<fabric::Fabric> open(fabric::FabricOptions options) {
   return fabric;
 }
 
-Session& session(fabric::Fabric& fabric) { return *static_cast<Session*>(fabric.extension.get()); }
+Session& session(const fabric::Fabric& fabric) {
+  return *static_cast<Session*>(fabric.extension.get());
+}
 
 void plan_fault(fabric::Fabric& fabric, const FaultPoint& fault) {
   const std::scoped_lock lock(session(fabric).mutex);

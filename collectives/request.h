@@ -81,7 +81,7 @@ struct Session {
   std::vector<std::unique_ptr<Made>> schedules;
   std::shared_ptr<void> cuda;  // what the CUDA executor keeps
 };
-Session& session(fabric::Fabric& fabric);
+Session& session(const fabric::Fabric& fabric);
 
 // The algorithm that a request runs with, and its schedule: the forced one, or the best for this
 // fabric. Throws InvalidArgument, saying why, if a forced one cannot serve.

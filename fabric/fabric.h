@@ -146,6 +146,7 @@ class Fabric {
   void release() noexcept WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void reset_signals();
   void decide_ended() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void decide_some(std::int64_t now) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   std::shared_ptr<Operation> idle_operation()
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   std::shared_ptr<Operation> record(const PrepareFn& prepare, std::int64_t enqueue_ns)
@@ -189,6 +190,7 @@ class Fabric {
   // Taken in this order: launch_mutex_, an operation's, the rendezvous', state_mutex_, statistics.
   mutable Mutex launch_mutex_;  // the order of operations
   // Operations end in the order of their launch: only the first in flight has to be looked at.
+  std::int64_t looked_ns_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = 0;
   InFlight in_flight_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
   std::vector<std::shared_ptr<Operation>> ended_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
   std::uint64_t next_id_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = 0;

@@ -16,7 +16,10 @@ class InFlight {
 
   bool empty() const { return size_ == 0; }
   bool full() const { return size_ == kRoom; }
+  bool half_full() const { return size_ >= kRoom / 2; }
+  std::size_t size() const { return size_; }
   const std::shared_ptr<Operation>& front() const { return ring_[first_]; }
+  const std::shared_ptr<Operation>& back() const { return ring_[(first_ + size_ - 1) % kRoom]; }
   void push_back(std::shared_ptr<Operation> operation) {
     ring_[(first_ + size_++) % kRoom] = std::move(operation);
   }

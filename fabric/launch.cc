@@ -7,15 +7,31 @@
 namespace weft::fabric {
 namespace {
 
+constexpr std::int64_t kLookInterval = 50'000;        // ns between two looks at what has ended
 constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to leave after an error
 
 }  // namespace
 
-// Faults of operations that ended unseen come to light here.
+// Faults of operations that ended unseen come to light here. A rank's operations end in their
+// order: if the newest has ended, all have.
 void Fabric::decide_ended() {
-  while (!in_flight_.empty() && in_flight_.front()->done()) {
+  const bool all = in_flight_.size() > 1 && in_flight_.back()->has_ended();
+  while (!in_flight_.empty()) {
+    Operation& oldest = *in_flight_.front();
+    if (all) oldest.conclude();
+    if (!oldest.done()) return;
     ended_.push_back(in_flight_.pop_front());
   }
+}
+
+// The same at a launch. To ask a device costs as much as a third of a launch: now and then will do.
+void Fabric::decide_some(std::int64_t now) {
+  while (!in_flight_.empty() && in_flight_.front()->decided()) {
+    ended_.push_back(in_flight_.pop_front());
+  }
+  if (now - looked_ns_ < kLookInterval && !in_flight_.half_full()) return;
+  looked_ns_ = now;
+  decide_ended();
 }
 
 // One that nobody holds any more. Far behind, the caller waits for the oldest in flight.
@@ -44,7 +60,7 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
   if (forked()) check_usable();
   const MutexLock lock(launch_mutex_);
   if (are_capturing(user_streams)) return launch_captured(prepare, user_streams, enqueue_ns);
-  decide_ended();
+  decide_some(enqueue_ns);
   check_usable();
   if (recording_) return record(prepare, enqueue_ns);
   std::shared_ptr<Operation> operation = idle_operation();
@@ -301,7 +317,7 @@ std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
   const std::int64_t enqueue_ns = now_ns();
   if (forked()) check_usable();
   const MutexLock lock(launch_mutex_);
-  decide_ended();
+  decide_some(enqueue_ns);
   check_usable();
   if (recording_) fail(ErrorCode::invalid_argument, "a graph cannot be replayed into a capture");
   const bool can_time = timed && ranks_.front().device->has_graphs();

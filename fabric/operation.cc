@@ -129,6 +129,21 @@ bool Operation::done() {
   return look([&](std::size_t r) { return devices_[r]->query(ended_[r]); });
 }
 
+bool Operation::has_ended() const noexcept {
+  try {
+    for (std::size_t r = 0; r < ended_.size(); ++r) {
+      if (!devices_[r]->query(ended_[r])) return false;
+    }
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void Operation::conclude() {
+  look([](std::size_t) { return true; });
+}
+
 std::optional<Error> Operation::error() {
   if (!done()) return std::nullopt;
   const MutexLock lock(decide_mutex_);

@@ -79,6 +79,11 @@ class Operation {
   // Blocks until the operation ended or the deadline came; false for the latter.
   bool wait_until(Deadline deadline);
   bool done();
+  // Is it known to have ended? Asks no device.
+  bool decided() const {
+    // sync(decided): acquire - sees error_ and all results; pairs with release in decide
+    return decided_.load(std::memory_order_acquire);
+  }
   // The error it ended with, once it is done.
   std::optional<Error> error();
 
@@ -87,8 +92,10 @@ class Operation {
   void begin(std::uint64_t id, std::int64_t enqueue_ns);  // before prepare
   // As a replay of the graph, which it keeps until it has ended.
   void describe_replay(const std::shared_ptr<const Graph>& graph, std::int64_t timeout_ns);
-  void commit();     // right before the works are submitted
-  void drop_kept();  // after a refusal, or of a capture
+  bool has_ended() const noexcept;  // does not decide; false where a device fails
+  void conclude();                  // decides: it is known that all works have ended
+  void commit();                    // right before the works are submitted
+  void drop_kept();                 // after a refusal, or of a capture
   template <class Ended>
   bool look(const Ended& ended);
   Error blamed(const Error& error, std::size_t rank) const;

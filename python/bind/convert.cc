@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/device/cuda_hook.h"
 #include "core/tensor/dlpack.h"
+#include "python/bind/exchange.h"
 
 namespace weft::python {
 namespace {
@@ -240,6 +241,9 @@ Tensor import_dlpack(nb::handle object, std::int64_t consumer_stream) {
 
 Tensor import_tensor(nb::handle object, std::int64_t consumer_stream, Alignment alignment) {
   if (nb::isinstance<Tensor>(object)) return nb::cast<const Tensor&>(object);
+  if (consumer_stream == kNoOrdering) {
+    if (const ExchangeApi* api = exchange_api(object)) return import_by_exchange(*api, object);
+  }
   if (is_numpy_array(object)) return borrow_array(object, alignment);
   return import_dlpack(object, consumer_stream);
 }

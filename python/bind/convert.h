@@ -26,13 +26,15 @@ struct DTypeObject {
   DType value;
 };
 
+inline constexpr std::int64_t kNoOrdering = -1;  // __dlpack__'s stream: nothing has to wait
+
 // Whether memory that is not aligned to its elements is refused (InvalidArgument), or left to
 // whoever stages it.
 enum class Alignment { needed, any };
 
 // A weft Tensor, a NumPy array, or anything with __dlpack__, as a tensor over the same memory. CUDA
 // memory is made ready for `consumer_stream`: a cudaStream_t as a number, 0 the legacy default
-// stream, -1 no ordering. Throws DTypeMismatch for elements weft has not, InvalidArgument or
+// stream, kNoOrdering. Throws DTypeMismatch for elements weft has not, InvalidArgument or
 // SizeOverflow otherwise.
 Tensor import_tensor(nb::handle object, std::int64_t consumer_stream,
                      Alignment alignment = Alignment::needed);

@@ -118,7 +118,7 @@ def stream_handle(stream: object, rank: int, device: str | None) -> int:
 def current_streams(tensors: Sequence[object], others: Sequence[object]) -> list[int] | None:
     """The stream of each rank that torch works on now; None unless every rank has torch's tensors.
 
-    others: where `tensors` has None.
+    For torch before its tensors offered DLPack's C exchange API. others: where `tensors` has None.
     """
     torch = sys.modules.get("torch")
     if torch is None:

@@ -406,6 +406,9 @@ class Operation:
 
     def done(self) -> bool: ...
 
+    @property
+    def decided(self) -> bool: ...
+
     def exception(self) -> object: ...
 
     def watch(self) -> None:
@@ -413,18 +416,6 @@ class Operation:
 
     @property
     def info(self) -> dict: ...
-
-class RecordedGraph:
-    """What a fabric recorded. Wrapped by weft.Graph."""
-
-    def replay(self, timed: bool) -> Operation:
-        """Run it; the operation is the whole of it."""
-
-    @property
-    def operations(self) -> list: ...
-
-    @property
-    def elapsed_us(self) -> float | None: ...
 
 class Fabric:
     """Ranks bound to devices. Wrapped by weft.Fabric."""
@@ -448,23 +439,7 @@ class Fabric:
 
     def peer_access(self) -> list[list[bool]]: ...
 
-    def collective(self, name: str, tensors: list, out: list | None, arguments: dict, streams: Sequence[int] | None, ordered: bool) -> Operation:
-        """Check and launch a collective on all ranks."""
-
-    def rank_collective(self, rank: int, name: str, tensor: object | None, out: object | None, arguments: dict, stream: int | None) -> Operation:
-        """Meet the other ranks, then the same."""
-
-    def begin_capture(self) -> None: ...
-
-    def end_capture(self) -> RecordedGraph: ...
-
-    def drop_capture(self) -> None: ...
-
     def copy(self, src: object, dst: object) -> None: ...
-
-    def barrier(self, timeout: float) -> None: ...
-
-    def rank_barrier(self, rank: int, timeout: float) -> None: ...
 
     def plan_fault(self, rank: int, step: int, action: str, delay: float = 0.0) -> None:
         """Tests: the fault that the next operations meet."""
@@ -480,6 +455,34 @@ class Fabric:
     def reset_stats(self) -> None: ...
 
     def events(self) -> tuple: ...
+
+    def begin_capture(self) -> None: ...
+
+    def end_capture(self) -> RecordedGraph: ...
+
+    def drop_capture(self) -> None: ...
+
+    def collective(self, name: str, tensors: list, out: list | None, arguments: dict, streams: Sequence[int] | None) -> Operation:
+        """Check and launch a collective on all ranks."""
+
+    def rank_collective(self, rank: int, name: str, tensor: object | None, out: object | None, arguments: dict, stream: int | None) -> Operation:
+        """Meet the other ranks, then the same."""
+
+    def barrier(self, timeout: float) -> None: ...
+
+    def rank_barrier(self, rank: int, timeout: float) -> None: ...
+
+class RecordedGraph:
+    """What a fabric recorded. Wrapped by weft.Graph."""
+
+    def replay(self, timed: bool) -> Operation:
+        """Run it; the operation is the whole of it."""
+
+    @property
+    def operations(self) -> list: ...
+
+    @property
+    def elapsed_us(self) -> float | None: ...
 
 def build_info() -> dict:
     """

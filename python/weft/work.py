@@ -70,10 +70,13 @@ class InFlight:
         self._held: deque[tuple[_weft.Operation, object]] = deque()
 
     def hold(self, operation: _weft.Operation, tensors: object) -> None:
-        """Keep `tensors` until `operation` has ended; let go of those that have."""
+        """Keep `tensors` until `operation` has ended; let go of those of which that is known.
+
+        Nothing is asked of a device: the fabric finds out at its next launches, a few at a time.
+        """
         ended = []
         with self._lock:
-            while self._held and self._held[0][0].done():
+            while self._held and self._held[0][0].decided:
                 ended.append(self._held.popleft())
             self._held.append((operation, tensors))
         del ended  # without the lock: what is let go of may call back

@@ -29,7 +29,10 @@ struct CopyEngines::Piece {
 namespace {
 
 constexpr std::int64_t kAlign = 256;  // bytes, of slots
-constexpr unsigned kSumBlocks = 264;
+// Blocks of a sum: as many as keep up with the copies, since more take memory bandwidth from them;
+// and of one that stores its result at the others by itself.
+constexpr unsigned kSumBlocks = 32;
+constexpr unsigned kPushBlocks = 264;
 constexpr int kPack = 16;
 
 struct Launch {
@@ -52,8 +55,9 @@ void run_move(const WorkContext&, const void* work_params) {
 void launch_sum(Device& device, Stream stream, cuda::SumParams params) {
   const cuda::Kernel kernel = cuda::copy_engine_kernel(params.dtype, params.op);
   const std::int64_t all = schedule::ceil_div(params.elements, kernel.threads);
+  const unsigned most = params.target_count > 1 ? kPushBlocks : kSumBlocks;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(std::min<std::int64_t>(all, kSumBlocks)));
+  config.gridDim = dim3(static_cast<unsigned>(std::min<std::int64_t>(all, most)));
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
   config.stream = static_cast<cudaStream_t>(stream.handle);
   void* parameters[] = {&params};
@@ -282,9 +286,9 @@ void CopyEngines::move(const Plan& plan, const MotionPlan& motion) const {
   end();
 }
 
-bool copy_engine_can(const Plan& plan, const ScratchPart& scratch) {
+std::int64_t copy_engine_least(WorldSize world) {
   constexpr int kMostSlots = 8;
-  return scratch.bytes >= kMostSlots * kAlign * (plan.world.value() - 1);
+  return kMostSlots * kAlign * std::max(1, world.value() - 1);
 }
 
 void copy_engine_preload(const fabric::Fabric& fabric) {

@@ -108,13 +108,13 @@ class CopyEngines {
 
 // Loads the kernels on every device of the fabric.
 void copy_engine_preload(const fabric::Fabric& fabric);
-// Of the all-reduce: scratch for one least slot a source at least.
-bool copy_engine_can(const Plan& plan, const ScratchPart& scratch);
+// The scratch that the all-reduce needs: one least slot a source.
+std::int64_t copy_engine_least(WorldSize world);
 // The work of one rank; empty but for rank 0. Plan and engines outlive it; `plan.tiling.elements`
 // is all it takes of the tiling.
 Work copy_engine_work(const CopyEngines& engines, const Plan& plan, const LentScratch& scratch,
                       Rank rank);
-// The same for motions without sums, where moves_can().
+// The same for motions without sums.
 Work copy_engine_move_work(const CopyEngines& engines, const Plan& plan, const MotionPlan& motion,
                            Rank rank);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "collectives/executor/cuda/executor.h"
+#include "collectives/executor/cuda/launch_graphs.h"
 #include "collectives/schedule/tiling.h"
 
 namespace weft::collectives {
@@ -82,7 +84,8 @@ void run(const WorkContext& context, const void* work_params) {
   params.limits = plan.limits;
   params.records = fabric.fault_record(launch.rank, 0);
   const Kernel kernel = cuda::direct_kernel(launch.motion.motion, plan.dtype, plan.op);
-  cuda::launch_kernel(context, kernel, plan.tiling.blocks, kernel.threads, &params);
+  cuda::launch_graphs(fabric).launch(
+      context, launch.rank, {kernel, plan.tiling.blocks, kernel.threads, &params, sizeof(params)});
 }
 
 }  // namespace

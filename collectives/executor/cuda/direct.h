@@ -7,7 +7,7 @@
 //
 // Any dtype, op, length and alignment to the element; up to 16 ranks; grids are co-resident and of
 // the same number of blocks on every rank. Sums are in rank order (rank_order.cuh). In place where
-// moves_can() says so.
+// one rank alone reads and writes an element: not with Motion::one_shot.
 //
 // Fault points: step 0 before the entry barrier, step 1 between the moves and the exit barrier.
 #pragma once

@@ -7,6 +7,7 @@
 #include "collectives/executor/cuda/copy_engine.h"
 #include "collectives/executor/cuda/direct.h"
 #include "collectives/executor/cuda/lamport.h"
+#include "collectives/executor/cuda/launch_graphs.h"
 #include "collectives/executor/cuda/ll.h"
 #include "collectives/executor/cuda/ll_move.h"
 #include "collectives/executor/cuda/push_two_shot.h"
@@ -28,10 +29,11 @@ constexpr std::int32_t kPushBlocks = 128;
 struct Kept {
   CopyEngines engines;
   std::int32_t push_blocks;  // co-resident
+  cuda::LaunchGraphs graphs;
   Reach reach{};
 };
 
-Kept& kept(fabric::Fabric& fabric) { return *static_cast<Kept*>(session(fabric).cuda.get()); }
+Kept& kept(const fabric::Fabric& fabric) { return *static_cast<Kept*>(session(fabric).cuda.get()); }
 
 ScratchPart part(const cuda::Region& region) { return {region.offset, region.bytes}; }
 
@@ -122,6 +124,11 @@ std::string too_long(std::int64_t bytes, std::int64_t most) {
   return concat("its part of the scratch takes vectors of up to ", most, " bytes, not ", bytes);
 }
 
+std::string too_little(std::int64_t bytes, std::int64_t least) {
+  if (bytes >= least) return "";
+  return concat("it needs ", least, " bytes of scratch a rank, and there are ", bytes);
+}
+
 // One rank alone: its vector, moved if it is to be elsewhere.
 struct Copy {
   void* to;
@@ -162,10 +169,14 @@ std::string cuda_refusal(fabric::Fabric& fabric, const Request& request, const C
     case Algorithm::lamport:
       return too_long(bytes, lamport_most(layout));
     case Algorithm::push_two_shot:
-      return unaligned(request) ? "it needs tensors at multiples of 16 bytes" : "";
+      if (unaligned(request)) return "it needs tensors at multiples of 16 bytes";
+      return too_little(cuda::slots_region(layout).bytes, push_two_shot_least(fabric.world()));
     case Algorithm::copy_engine:
-      if (!is_captured(fabric, options)) return "";
-      return "it orders devices by events, which the captures of single streams cannot hold";
+      if (is_captured(fabric, options)) {
+        return "it orders devices by events, which the captures of single streams cannot hold";
+      }
+      if (!all_reduce) return "";
+      return too_little(layout.scratch_bytes, copy_engine_least(fabric.world()));
     case Algorithm::two_shot:
     case Algorithm::one_shot_pull:
       return "";
@@ -201,8 +212,7 @@ schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,
     }
     case Algorithm::push_two_shot: {
       const std::int32_t wanted = max_blocks > 0 ? max_blocks : kPushBlocks;
-      return push_two_shot_tiling(extent.elements, item, plan.world,
-                                  part(cuda::slots_region(layout)),
+      return push_two_shot_tiling(plan, part(cuda::slots_region(layout)),
                                   std::min(wanted, kept(fabric).push_blocks));
     }
     case Algorithm::copy_engine:
@@ -223,11 +233,13 @@ std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric) {
   cuda::lamport_preload(fabric);
   direct_preload(fabric);
   copy_engine_preload(fabric);
-  return std::shared_ptr<Kept>(new Kept{CopyEngines(fabric), push_two_shot_preload(fabric)});
+  return std::shared_ptr<Kept>(
+      new Kept{CopyEngines(fabric), push_two_shot_preload(fabric), cuda::LaunchGraphs(fabric)});
 }
 
 Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
   if (plan.world.value() == 1) return alone(plan);
+  kept(fabric).graphs.prepare();
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   const bool all_reduce = plan.collective == Collective::all_reduce;
   switch (plan.algorithm) {
@@ -249,6 +261,10 @@ Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
     default:
       return direct_work(fabric, plan, motion_of(plan), rank);
   }
+}
+
+cuda::LaunchGraphs& cuda::launch_graphs(const fabric::Fabric& fabric) {
+  return kept(fabric).graphs;
 }
 
 }  // namespace weft::collectives

@@ -27,4 +27,11 @@ std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric);
 // The work of one rank. The plan must live until it has run.
 Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank);
 
+namespace cuda {
+
+class LaunchGraphs;
+// Of an open fabric of two ranks at least.
+LaunchGraphs& launch_graphs(const fabric::Fabric& fabric);
+
+}  // namespace cuda
 }  // namespace weft::collectives

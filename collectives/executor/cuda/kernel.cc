@@ -70,6 +70,13 @@ std::int32_t co_resident_blocks(const fabric::Fabric& fabric, const Kernel& kern
   return blocks;
 }
 
+cudaLaunchAttribute remote_domain() {
+  cudaLaunchAttribute domain{};
+  domain.id = cudaLaunchAttributeMemSyncDomain;
+  domain.val.memSyncDomain = cudaLaunchMemSyncDomainRemote;
+  return domain;
+}
+
 void launch_kernel(const WorkContext& context, const Kernel& kernel, std::int32_t blocks,
                    std::int32_t threads, void* params) {
   cudaLaunchConfig_t config{};
@@ -77,10 +84,7 @@ void launch_kernel(const WorkContext& context, const Kernel& kernel, std::int32_
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
   config.stream = static_cast<cudaStream_t>(context.native_stream);
-  // The kernel's system-wide fences need not wait for other kernels' writes on the device.
-  cudaLaunchAttribute domain{};
-  domain.id = cudaLaunchAttributeMemSyncDomain;
-  domain.val.memSyncDomain = cudaLaunchMemSyncDomainRemote;
+  cudaLaunchAttribute domain = remote_domain();
   config.attrs = &domain;
   config.numAttrs = 1;
   void* parameters[] = {params};

@@ -3,6 +3,8 @@
 // Thread safety: every function may be called from any thread.
 #pragma once
 
+#include <cuda_runtime_api.h>
+
 #include <cstdint>
 
 #include "core/device/device.h"
@@ -25,6 +27,10 @@ int load_kernel(const Kernel& kernel, int device);
 // all ranks' blocks run at once; the fabric's own limit counts too. Throws CoResidencyError where
 // that is less than one. Cheap after the first call for a kernel.
 std::int32_t co_resident_blocks(const fabric::Fabric& fabric, const Kernel& kernel);
+
+// What every kernel is launched with: its system-wide fences need not wait for other kernels'
+// writes on the device.
+cudaLaunchAttribute remote_domain();
 
 // Enqueues the kernel; `params` is its one parameter.
 void launch_kernel(const WorkContext& context, const Kernel& kernel, std::int32_t blocks,

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "collectives/executor/cuda/executor.h"
 #include "collectives/executor/cuda/flagged.h"
+#include "collectives/executor/cuda/launch_graphs.h"
 
 namespace weft::collectives::cuda {
 namespace {
@@ -18,7 +20,9 @@ void launch_flagged(const WorkContext& context, const FlaggedCall& call, const K
   const std::int32_t blocks = call.plan->tiling.blocks;
   const std::int64_t warps = schedule::ceil_div(schedule::ceil_div(vectors, blocks), kWarp);
   const std::int64_t threads = std::min<std::int64_t>(warps * kWarp, kernel.threads);
-  launch_kernel(context, kernel, blocks, static_cast<std::int32_t>(threads), &params);
+  launch_graphs(*call.fabric)
+      .launch(context, call.rank,
+              {kernel, blocks, static_cast<std::int32_t>(threads), &params, sizeof(params)});
 }
 
 void launch_one_shot(const WorkContext& context, const void* work_params) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "collectives/executor/cuda/executor.h"
 #include "collectives/executor/cuda/flagged.h"
+#include "collectives/executor/cuda/launch_graphs.h"
 
 namespace weft::collectives::cuda {
 namespace {
@@ -23,7 +25,9 @@ void launch(const WorkContext& context, const void* work_params) {
   const std::int64_t lines = schedule::ceil_div(params.bytes, kLinePayload);
   const std::int64_t warps = schedule::ceil_div(schedule::ceil_div(lines, blocks), kWarp);
   const std::int64_t threads = std::min<std::int64_t>(warps * kWarp, kernel.threads);
-  launch_kernel(context, kernel, blocks, static_cast<std::int32_t>(threads), &params);
+  launch_graphs(*call.fabric)
+      .launch(context, call.rank,
+              {kernel, blocks, static_cast<std::int32_t>(threads), &params, sizeof(params)});
 }
 
 }  // namespace

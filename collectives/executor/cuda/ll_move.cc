@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "collectives/executor/cuda/executor.h"
+#include "collectives/executor/cuda/launch_graphs.h"
 #include "collectives/executor/cuda/ll_move.cuh"
 #include "collectives/schedule/tiling.h"
 
@@ -47,7 +49,9 @@ void launch(const WorkContext& context, const void* work_params) {
   const std::int64_t lines = schedule::ceil_div(most, kLinePayload);
   const std::int64_t warps = schedule::ceil_div(schedule::ceil_div(lines, blocks), kWarp);
   const std::int64_t threads = std::min<std::int64_t>(warps * kWarp, kernel.threads);
-  launch_kernel(context, kernel, blocks, static_cast<std::int32_t>(threads), &params);
+  launch_graphs(*call.fabric)
+      .launch(context, call.rank,
+              {kernel, blocks, static_cast<std::int32_t>(threads), &params, sizeof(params)});
 }
 
 }  // namespace

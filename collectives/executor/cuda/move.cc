@@ -16,32 +16,6 @@ Move own_chunk(int world, int rank, int to, std::int64_t elements, std::int64_t 
   return {kAllOfThem, to, begin, begin, std::min(begin + chunk, elements) - begin};
 }
 
-// What a rank reads or writes in a move.
-struct Access {
-  const std::byte* begin = nullptr;
-  std::int64_t bytes = 0;
-  int rank = 0;
-  std::size_t move = 0;
-
-  bool overlaps(const Access& other) const {
-    return begin < other.begin + other.bytes && other.begin < begin + bytes;
-  }
-  // The same element read, then written, by the same thread.
-  bool same_place(const Access& other) const {
-    return rank == other.rank && move == other.move && begin == other.begin;
-  }
-};
-
-template <class Pointers>
-void add_accesses(const Pointers& memory, int world, int which, std::int64_t offset, Access access,
-                  std::vector<Access>& accesses) {
-  for (int r = 0; r < world; ++r) {
-    if (which != kAllOfThem && which != r) continue;
-    access.begin = static_cast<const std::byte*>(memory[static_cast<std::size_t>(r)]) + offset;
-    accesses.push_back(access);
-  }
-}
-
 }  // namespace
 
 MoveList moves_of(const MotionPlan& motion, WorldSize world, Rank rank, std::int64_t elements,
@@ -109,27 +83,6 @@ MoveList moves_of(const Plan& plan, Rank rank) {
 MoveList moves_of(const MotionPlan& motion, const Plan& plan, Rank rank) {
   if (motion.motion == Motion::planned) return moves_of(plan, rank);
   return moves_of(motion, plan.world, rank, plan.tiling.elements, item_bytes(plan.dtype));
-}
-
-bool moves_can(const MotionPlan& motion, const Plan& plan) {
-  const std::int64_t item = item_bytes(plan.dtype);
-  const int world = plan.world.value();
-  std::vector<Access> reads;
-  std::vector<Access> writes;
-  for (int r = 0; r < world; ++r) {
-    const MoveList list = moves_of(motion, plan, Rank(r));
-    for (std::size_t m = 0; m < list.span().size(); ++m) {
-      const Move& move = list.span()[m];
-      const Access access{nullptr, move.count * item, r, m};
-      add_accesses(plan.inputs, world, move.from, move.from_offset * item, access, reads);
-      add_accesses(plan.outputs, world, move.to, move.to_offset * item, access, writes);
-    }
-  }
-  return std::none_of(writes.begin(), writes.end(), [&](const Access& write) {
-    return std::any_of(reads.begin(), reads.end(), [&](const Access& read) {
-      return write.overlaps(read) && !write.same_place(read);
-    });
-  });
 }
 
 }  // namespace weft::collectives

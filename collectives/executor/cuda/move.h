@@ -72,9 +72,4 @@ MoveList moves_of(const Plan& plan, Rank rank);
 // Either.
 MoveList moves_of(const MotionPlan& motion, const Plan& plan, Rank rank);
 
-// May they run, in any order and all at once, with the plan's inputs and outputs? Not if anybody
-// may write an element before somebody else has read it: one and the same element may be read and
-// written only by one rank in one move.
-bool moves_can(const MotionPlan& motion, const Plan& plan);
-
 }  // namespace weft::collectives

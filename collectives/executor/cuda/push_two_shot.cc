@@ -2,11 +2,24 @@
 
 #include <algorithm>
 
+#include "collectives/executor/cuda/executor.h"
+#include "collectives/executor/cuda/launch_graphs.h"
+
 namespace weft::collectives {
 namespace {
 
 using cuda::Kernel;
 using cuda::PushTwoShotParams;
+
+// Sums that the kernel is compiled for, of two ranks, keep up with larger pieces, which need fewer
+// flags; others fall behind, and then small ones are better (64 MiB on 2 x H200).
+constexpr std::int64_t kLargePiece = 32 << 10;
+constexpr std::int64_t kSmallPiece = 16 << 10;
+
+bool is_compiled_for(DType dtype, ReduceOp op) {
+  const bool lean = dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+  return lean && (op == ReduceOp::sum || op == ReduceOp::avg);
+}
 
 struct Launch {
   const fabric::Fabric* fabric = nullptr;
@@ -36,7 +49,8 @@ void run(const WorkContext& context, const void* work_params) {
   params.dtype = plan.dtype;
   params.op = plan.op;
   const Kernel kernel = cuda::push_two_shot_kernel(plan.dtype, plan.op);
-  cuda::launch_kernel(context, kernel, plan.tiling.blocks, kernel.threads, &params);
+  cuda::launch_graphs(fabric).launch(
+      context, launch.rank, {kernel, plan.tiling.blocks, kernel.threads, &params, sizeof(params)});
 }
 
 }  // namespace
@@ -52,27 +66,19 @@ std::int32_t push_two_shot_preload(const fabric::Fabric& fabric) {
   return most;
 }
 
-bool push_two_shot_can(const Plan& plan) {
-  std::uintptr_t addresses = 0;
-  for (std::size_t r = 0; r < static_cast<std::size_t>(plan.world.value()); ++r) {
-    addresses |= reinterpret_cast<std::uintptr_t>(plan.inputs[r]) |
-                 reinterpret_cast<std::uintptr_t>(plan.outputs[r]);
-  }
-  return addresses % cuda::kPushAlign == 0;
+std::int64_t push_two_shot_least(WorldSize world) {
+  return kLargePiece * std::max(1, world.value() - 1);
 }
 
-schedule::Tiling push_two_shot_tiling(std::int64_t elements, std::int64_t item_bytes,
-                                      WorldSize world, const ScratchPart& scratch,
-                                      std::int32_t blocks, std::int64_t piece_bytes) {
-  const std::int64_t slots = scratch.bytes / (piece_bytes * (world.value() - 1));
-  if (slots < 1) {
-    fail(ErrorCode::invalid_argument, "scratch of ", scratch.bytes,
-         " bytes a rank is too small: push_two_shot needs at least ",
-         piece_bytes * (world.value() - 1));
-  }
+schedule::Tiling push_two_shot_tiling(const Plan& plan, const ScratchPart& scratch,
+                                      std::int32_t blocks) {
+  const bool lean = plan.world.value() == 2 && is_compiled_for(plan.dtype, plan.op);
+  const std::int64_t piece_bytes = lean ? kLargePiece : kSmallPiece;
+  const std::int64_t slots = scratch.bytes / (piece_bytes * (plan.world.value() - 1));
   const schedule::TilingLimits limits{
       piece_bytes, 1, static_cast<std::int32_t>(std::min<std::int64_t>(blocks, slots))};
-  schedule::Tiling tiling = schedule::make_tiling(elements, item_bytes, world, limits);
+  schedule::Tiling tiling =
+      schedule::make_tiling(plan.elements, item_bytes(plan.dtype), plan.world, limits);
   tiling.slots = static_cast<std::int32_t>(
       std::clamp<std::int64_t>(slots / tiling.blocks, 1, std::max(1, tiling.rounds)));
   return tiling;

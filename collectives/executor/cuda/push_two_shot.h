@@ -3,7 +3,7 @@
 // every output.
 //
 // Needs: inputs and outputs at multiples of 16 bytes; any length, dtype and op; up to 16 ranks,
-// grids co-resident. Slots: blocks x (world - 1) x slots x pieces of 32 KiB of scratch.
+// grids co-resident. Slots: blocks x (world - 1) x slots x pieces of 16 or 32 KiB of scratch.
 //
 // In place is right: an element of a rank's output is written by the owner of its chunk alone, and
 // only after that rank's own contribution of the element has reached the owner, so after it was
@@ -24,7 +24,6 @@
 namespace weft::collectives {
 namespace cuda {
 
-inline constexpr std::int64_t kPushPieceBytes = 32768;
 inline constexpr int kPushAlign = 16;
 
 struct PushTwoShotParams {
@@ -57,13 +56,11 @@ struct ScratchPart {
 // Loads the kernels on every device of the fabric; the most blocks that a rank may launch of them.
 std::int32_t push_two_shot_preload(const fabric::Fabric& fabric);
 
-bool push_two_shot_can(const Plan& plan);
-// The tiling of a vector for at most `blocks` blocks. Throws InvalidArgument if the scratch has no
-// room for one slot a source.
-schedule::Tiling push_two_shot_tiling(std::int64_t elements, std::int64_t item_bytes,
-                                      WorldSize world, const ScratchPart& scratch,
-                                      std::int32_t blocks,
-                                      std::int64_t piece_bytes = cuda::kPushPieceBytes);
+// The scratch that it needs: one slot a source.
+std::int64_t push_two_shot_least(WorldSize world);
+// How plan.elements are cut for at most `blocks` blocks.
+schedule::Tiling push_two_shot_tiling(const Plan& plan, const ScratchPart& scratch,
+                                      std::int32_t blocks);
 // The work of one rank; `plan.tiling` is of push_two_shot_tiling() with the same scratch. The plan
 // outlives it.
 Work push_two_shot_work(const fabric::Fabric& fabric, const Plan& plan, const ScratchPart& scratch,

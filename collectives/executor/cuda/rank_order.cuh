@@ -165,44 +165,55 @@ __device__ void reduce_two(const Reduction& reduction, const std::byte* a, const
   }
 }
 
-// Sums pack `i` of any number of sources; source(r) gives an address.
-template <class Reduction, class Source>
-__device__ void sum_pack(const Reduction& reduction, int sources, const Source& source,
-                         std::int64_t i, Pack<typename Reduction::type>& result) {
+// Sums a batch of packs of any number of sources, as sum_two does; source(r) gives an address.
+template <int kUnroll, class Reduction, class Source>
+__device__ void sum_many(const Reduction& reduction, int sources, const Source& source,
+                         std::int64_t i, const Share& share,
+                         Pack<typename Reduction::type> (&result)[kUnroll]) {
   using Packed = Pack<typename Reduction::type>;
-  constexpr int kBatch = 4;  // sources loaded at once
-  typename Reduction::Wide sums[Packed::kElements];
+  typename Reduction::Wide sums[kUnroll][Packed::kElements];
 #pragma unroll 1
-  for (int r = 0; r < sources; r += kBatch) {
-    Packed loaded[kBatch];
+  for (int r = 0; r < sources; ++r) {
+    const std::byte* from = source(r);
 #pragma unroll
-    for (int s = 0; s < kBatch; ++s) {
-      if (r + s < sources) loaded[s].load(source(r + s), i);
+    for (int u = 0; u < kUnroll; ++u) {
+      const std::int64_t at = i + u * share.stride;
+      if (at < share.end) result[u].load(from, at);
     }
 #pragma unroll
-    for (int s = 0; s < kBatch; ++s) {
-      if (r + s >= sources) continue;
+    for (int u = 0; u < kUnroll; ++u) {
 #pragma unroll
       for (int e = 0; e < Packed::kElements; ++e) {
-        const auto element = loaded[s].elements[e];
-        sums[e] = s == 0 && r == 0 ? Reduction::first(element) : Reduction::next(sums[e], element);
+        const auto element = result[u].elements[e];
+        sums[u][e] = r == 0 ? Reduction::first(element) : Reduction::next(sums[u][e], element);
       }
     }
   }
 #pragma unroll
-  for (int e = 0; e < Packed::kElements; ++e) result.elements[e] = reduction.last(sums[e]);
+  for (int u = 0; u < kUnroll; ++u) {
+#pragma unroll
+    for (int e = 0; e < Packed::kElements; ++e) result[u].elements[e] = reduction.last(sums[u][e]);
+  }
 }
 
 // Any number of sources and targets; target(t) gives an address.
 template <class Reduction, class Source, class Target>
 __device__ void reduce_many(const Reduction& reduction, int sources, const Source& source,
                             int targets, const Target& target, const Share& share) {
+  constexpr int kUnroll = 4;
 #pragma unroll 1
-  for (std::int64_t i = share.first; i < share.end; i += share.stride) {
-    Pack<typename Reduction::type> result;
-    sum_pack(reduction, sources, source, i, result);
+  for (std::int64_t i = share.first; i < share.end; i += kUnroll * share.stride) {
+    Pack<typename Reduction::type> results[kUnroll];
+    sum_many(reduction, sources, source, i, share, results);
 #pragma unroll 1
-    for (int t = 0; t < targets; ++t) result.store(target(t), i);
+    for (int t = 0; t < targets; ++t) {
+      std::byte* to = target(t);
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        const std::int64_t at = i + u * share.stride;
+        if (at < share.end) results[u].store(to, at);
+      }
+    }
   }
 }
 

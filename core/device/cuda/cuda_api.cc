@@ -50,6 +50,11 @@ void fill_runtime(CudaApi& api) {
   api.stream_end_capture = cudaStreamEndCapture;
   api.graph_instantiate = cudaGraphInstantiate;
   api.graph_launch = cudaGraphLaunch;
+  api.thread_exchange_stream_capture_mode = cudaThreadExchangeStreamCaptureMode;
+  api.graph_create = cudaGraphCreate;
+  api.graph_add_kernel_node = cudaGraphAddKernelNode;
+  api.graph_kernel_node_set_attribute = cudaGraphKernelNodeSetAttribute;
+  api.graph_exec_kernel_node_set_params = cudaGraphExecKernelNodeSetParams;
   api.graph_destroy = cudaGraphDestroy;
   api.graph_exec_destroy = cudaGraphExecDestroy;
   api.event_elapsed_time = cudaEventElapsedTime;

@@ -42,6 +42,11 @@ struct CudaApi {
   decltype(&cudaStreamEndCapture) stream_end_capture = nullptr;
   cudaError_t (*graph_instantiate)(cudaGraphExec_t*, cudaGraph_t, unsigned long long) = nullptr;
   decltype(&cudaGraphLaunch) graph_launch = nullptr;
+  decltype(&cudaThreadExchangeStreamCaptureMode) thread_exchange_stream_capture_mode = nullptr;
+  decltype(&cudaGraphCreate) graph_create = nullptr;
+  decltype(&cudaGraphAddKernelNode) graph_add_kernel_node = nullptr;
+  decltype(&cudaGraphKernelNodeSetAttribute) graph_kernel_node_set_attribute = nullptr;
+  decltype(&cudaGraphExecKernelNodeSetParams) graph_exec_kernel_node_set_params = nullptr;
   decltype(&cudaGraphDestroy) graph_destroy = nullptr;
   decltype(&cudaGraphExecDestroy) graph_exec_destroy = nullptr;
   cudaError_t (*event_elapsed_time)(float*, cudaEvent_t, cudaEvent_t) = nullptr;

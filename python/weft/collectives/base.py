@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from weft._call import arguments, current_streams, stream_handles
+from weft._call import arguments, stream_handles
 from weft.work import Work
 
 if TYPE_CHECKING:
@@ -49,18 +49,12 @@ class Base:
     ) -> Any:
         async_op = options.pop("async_op")
         streams = stream_handles(options.pop("streams"), self._devices)
-        # What torch has put on its current streams comes before: nothing has to wait for it.
-        ordered = False
-        if streams is None and self._stream_ordered and len(inputs) == len(self._devices):
-            streams = current_streams(outputs, inputs)
-            ordered = streams is not None
         operation = self._native.collective(
             name,
             inputs,
             None if outputs is inputs else outputs,
             arguments(**options, **particular),
             streams,
-            ordered,
         )
         self._finish(operation, (inputs, outputs), async_op)
         return Work(operation, outputs) if async_op else outputs

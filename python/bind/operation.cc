@@ -1,0 +1,147 @@
+#include "python/bind/operation.h"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "collectives/collectives.h"
+
+namespace weft::python {
+namespace {
+
+using fabric::Fabric;
+
+constexpr std::int64_t kSignalInterval = 50'000'000;  // ns between two looks for Ctrl-C
+constexpr double kLongestTimeout = 1e9;               // seconds
+
+void wait(const OperationHandle& handle, std::optional<double> timeout) {
+  wait_ns(handle, timeout ? timeout_ns(*timeout) : 0);
+}
+
+nb::dict info_of(const OperationHandle& handle) {
+  const fabric::OperationInfo& info = handle.operation->info();
+  nb::dict row;
+  row["kind"] = info.kind_name;
+  row["algorithm"] = info.algorithm;
+  row["protocol"] = info.protocol == 255 ? "" : collectives::kProtocolNames[info.protocol];
+  row["path"] = info.path;
+  row["bytes"] = info.bytes;
+  row["blocks"] = info.blocks;
+  row["scratch_bytes"] = handle.fabric->arena(Rank(0)).layout.scratch_bytes;
+  row["predicted_seconds"] =
+      info.predicted_ns < 0 ? nb::none() : nb::cast(static_cast<double>(info.predicted_ns) * 1e-9);
+  return row;
+}
+
+// A graph keeps its fabric.
+struct GraphHandle {
+  std::shared_ptr<Fabric> fabric;
+  std::shared_ptr<fabric::Graph> graph;
+};
+
+OperationHandle replay(const GraphHandle& handle, bool timed) {
+  const std::vector<Stream> streams = user_streams(*handle.fabric, std::nullopt);
+  const nb::gil_scoped_release released;
+  return {handle.fabric, handle.fabric->replay(handle.graph, streams, timed)};
+}
+
+GraphHandle end_capture(const std::shared_ptr<Fabric>& fabric) {
+  const nb::gil_scoped_release released;
+  return {fabric, fabric->end_capture()};
+}
+
+nb::list graph_operations(const GraphHandle& handle) {
+  nb::list all;
+  for (const auto& operation : handle.graph->operations()) {
+    all.append(info_of({handle.fabric, operation}));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::int64_t timeout_ns(double seconds) {
+  if (seconds < 0) return 0;
+  if (!std::isfinite(seconds) || seconds == 0 || seconds > kLongestTimeout) {
+    fail(ErrorCode::invalid_argument, "timeout is seconds, finite and greater than 0, not ",
+         seconds);
+  }
+  return std::max<std::int64_t>(1, seconds_to_ns(seconds));
+}
+
+void wait_ns(const OperationHandle& handle, std::int64_t limit_ns) {
+  const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
+  while (true) {
+    bool ended;
+    {
+      const nb::gil_scoped_release released;
+      const std::int64_t slice =
+          std::min(kSignalInterval, std::max<std::int64_t>(0, deadline.left_ns()));
+      ended = handle.operation->wait_until(Deadline::after_ns(slice));
+    }
+    if (ended) break;
+    if (PyErr_CheckSignals() != 0) {
+      handle.fabric->abort("interrupted while waiting");
+      throw nb::python_error();
+    }
+    if (deadline.passed()) {
+      fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
+           handle.operation->id(), " has not ended after ", static_cast<double>(limit_ns) * 1e-9,
+           " s of waiting");
+    }
+  }
+  if (const auto error = handle.operation->error()) throw *error;
+}
+
+std::vector<Stream> user_streams(const Fabric& fabric,
+                                 const std::optional<std::vector<std::int64_t>>& handles) {
+  std::vector<Stream> streams;
+  if (handles) {
+    for (const std::int64_t handle : *handles) {
+      streams.push_back({reinterpret_cast<void*>(static_cast<std::intptr_t>(handle))});
+    }
+  } else if (fabric.backend() == DeviceKind::cuda) {
+    streams.resize(static_cast<std::size_t>(fabric.world().value()));  // the default stream
+  }
+  return streams;
+}
+
+void bind_graph(nb::module_& module, nb::class_<Fabric>& type) {
+  nb::class_<GraphHandle>(module, "RecordedGraph", "What a fabric recorded. Wrapped by weft.Graph.")
+      .def("replay", replay, nb::arg("timed"), "Run it; the operation is the whole of it.")
+      .def_prop_ro("operations", graph_operations)
+      .def_prop_ro("elapsed_us",
+                   [](const GraphHandle& handle) { return handle.graph->elapsed_us(); });
+  type.def("begin_capture", &Fabric::begin_capture, nb::call_guard<nb::gil_scoped_release>())
+      .def("end_capture", end_capture)
+      .def("drop_capture", &Fabric::drop_capture, nb::call_guard<nb::gil_scoped_release>());
+}
+
+void bind_operation(nb::module_& module) {
+  nb::class_<OperationHandle>(module, "Operation", "An operation that was launched.")
+      .def("wait", wait, nb::arg("timeout").none() = nb::none(),
+           "Block until it ended on every rank; raise what it ended with. Ctrl-C aborts it.")
+      .def(
+          "done", [](const OperationHandle& h) { return h.operation->done(); },
+          nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("decided", [](const OperationHandle& h) { return h.operation->decided(); })
+      .def("exception",
+           [](const OperationHandle& h) -> nb::object {
+             std::optional<Error> error;
+             {
+               const nb::gil_scoped_release released;
+               error = h.operation->error();
+             }
+             return error ? exception_of(*error) : nb::none();
+           })
+      .def(
+          "watch", [](const OperationHandle& h) { h.fabric->watch(h.operation); },
+          nb::call_guard<nb::gil_scoped_release>(),
+          "Leave it to the watchdog: its faults poison the fabric without a wait.")
+      .def_prop_ro("info", info_of);
+}
+
+}  // namespace weft::python
