@@ -14,9 +14,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
+#include "collectives/bucket.h"
 #include "collectives/plan.h"
 #include "core/tensor/tensor.h"
 #include "fabric/fabric.h"
@@ -65,6 +68,25 @@ std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
                                        std::span<const Tensor> inputs,
                                        std::span<const Tensor> outputs, const CallOptions& options);
 
+// A bucket: all_reduce of several tensors a rank as one operation, one launch a rank. The bits are
+// those of one all_reduce by "two_shot" for each; the tensors stay where they are. One dtype; any
+// shapes, and the same on every rank for one place; any of them may be empty, and so may the list.
+// Tensors are in the order of Bucket's invariant 1; no outputs: in place. Throws what run() throws.
+std::shared_ptr<Bucket> make_bucket(const fabric::Fabric& fabric, std::vector<Tensor> inputs,
+                                    std::optional<std::vector<Tensor>> outputs);
+// `call` is an all_reduce.
+std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
+                                       std::shared_ptr<Bucket> bucket, const CallOptions& options);
+// The ranks' lists in that order. WorldSizeError, or ShapeMismatch where lengths differ.
+using TensorList = std::vector<Tensor>;
+std::vector<Tensor> by_place(const fabric::Fabric& fabric, std::vector<TensorList> lists);
+// The last few buckets of a fabric, by numbers that say all that its checks depend on: addresses,
+// devices, dtypes, sizes and strides. A remembered bucket only borrows its memory. Null: not known.
+std::shared_ptr<Bucket> known_bucket(fabric::Fabric& fabric,
+                                     std::span<const std::int64_t> signature);
+void remember_bucket(fabric::Fabric& fabric, std::span<const std::int64_t> signature,
+                     std::shared_ptr<Bucket> bucket);
+
 // What one rank brings to a collective that every rank calls from its own thread. `call.to` has one
 // element, whom the rank sends to; `call.splits` its own n numbers of rows. An undefined tensor
 // where the rank gives or gets nothing.
@@ -72,6 +94,10 @@ struct RankCall {
   Call call{};
   Tensor input{};
   Tensor output{};
+  // Instead of them, if it is a bucket.
+  bool is_bucket = false;
+  TensorList inputs{};
+  TensorList outputs{};
 };
 // Blocks until all ranks called, then all get one operation. `interrupted`, if it can say yes
 // (Ctrl-C), is asked now and then while the rank waits.

@@ -199,6 +199,14 @@ const Tensor& Request::first_output() const {
   return outputs[rank];
 }
 
+std::int64_t Request::input_elements() const {
+  return bucket ? bucket->elements() : first_input().layout().elements();
+}
+
+std::int64_t Request::output_elements() const {
+  return bucket ? bucket->elements() : first_output().layout().elements();
+}
+
 bool Request::in_place() const {
   for (std::size_t r = 0; r < inputs.size(); ++r) {
     if (has_input(r) && has_output(r) && inputs[r].data() == outputs[r].data()) return true;

@@ -124,8 +124,8 @@ FaultPoint planned_fault(fabric::Fabric& fabric) {
 void map_chunks(const Request& request, Plan& plan, std::vector<std::int64_t>& table) {
   const schedule::Schedule& schedule = plan.schedule->schedule;
   const std::int64_t n = plan.world.value();
-  const std::int64_t in = request.first_input().layout().elements();
-  const std::int64_t out = request.first_output().layout().elements();
+  const std::int64_t in = request.input_elements();
+  const std::int64_t out = request.output_elements();
   const auto map = [](std::int64_t elements, std::int64_t chunk, int chunks) {
     return schedule::ChunkMap{elements, chunk, nullptr, chunks};
   };
@@ -193,7 +193,8 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
   plan.schedule = selected.schedule;
   plan.op = request.call.op;
   plan.root = request.call.root;
-  plan.dtype = request.first_input().dtype();
+  plan.dtype = request.dtype();
+  plan.bucket = request.bucket.get();
   plan.world = fabric.world();
   plan.protocol = protocol_of(fabric, plan);
   map_chunks(request, plan, operation.table());
@@ -233,7 +234,8 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
   plan.limits.operation = operation.id();
   fill_info(fabric, request, plan, staged, operation.info());
   if (plan.elements == 0) return;
-  for (std::size_t r = 0; r < request.inputs.size(); ++r) {
+  if (request.bucket) operation.keep(request.bucket);
+  for (std::size_t r = 0; !request.bucket && r < request.inputs.size(); ++r) {
     if (request.has_input(r)) {
       plan.inputs[r] = request.inputs[r].data();
       operation.keep(request.inputs[r].storage());
@@ -243,26 +245,25 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
       operation.keep(request.outputs[r].storage());
     }
   }
-  for (std::size_t r = 0; r < request.inputs.size(); ++r) {
+  for (std::size_t r = 0; r < operation.works().size(); ++r) {
     const Rank rank(static_cast<std::int32_t>(r));
     operation.works()[r] = fabric.backend() == DeviceKind::cuda ? cuda_work(fabric, plan, rank)
                                                                 : sim_work(fabric, plan, rank);
   }
+  if (plan.bucket) operation.keep_in_captures(plan.bucket->table);
 }
 
-}  // namespace
-
-std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
-                                       std::span<const Tensor> inputs,
-                                       std::span<const Tensor> outputs,
-                                       const CallOptions& options) {
-  const Request request{call, inputs, outputs};
-  validate(fabric, request, options);
+// A request that has been checked.
+std::shared_ptr<fabric::Operation> start(fabric::Fabric& fabric, const Request& request,
+                                         const CallOptions& options) {
   const Staged staged(fabric, request, options.streams);
   Request placed = request;
   if (staged.any()) {
     placed.inputs = staged.inputs;
     placed.outputs = staged.outputs;
+    if (request.bucket) {
+      placed.bucket = std::make_shared<Bucket>(fabric.world(), staged.inputs, staged.outputs);
+    }
   }
   const Selection selected = select(fabric, placed, options);
   auto operation = fabric.launch(
@@ -274,6 +275,30 @@ std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
     if (!operation->error()) staged.write_back(request);
   }
   return operation;
+}
+
+}  // namespace
+
+std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
+                                       std::span<const Tensor> inputs,
+                                       std::span<const Tensor> outputs,
+                                       const CallOptions& options) {
+  const Request request{call, inputs, outputs};
+  validate(fabric, request, options);
+  return start(fabric, request, options);
+}
+
+std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, const Call& call,
+                                       std::shared_ptr<Bucket> bucket, const CallOptions& options) {
+  if (call.collective != Collective::all_reduce) {
+    fail(ErrorCode::invalid_argument, name(call.collective),
+         ": buckets (a list of tensors a rank) are for all_reduce");
+  }
+  const std::span<const Tensor> inputs = bucket->inputs();
+  const std::span<const Tensor> outputs = bucket->outputs();
+  const Request request{call, inputs, outputs, std::move(bucket)};
+  validate_options(fabric, request, options);
+  return start(fabric, request, options);
 }
 
 }  // namespace weft::collectives

@@ -17,6 +17,8 @@
 
 namespace weft::collectives {
 
+class Bucket;
+
 enum class Collective : std::uint8_t {
   all_reduce,
   reduce_scatter,
@@ -76,6 +78,8 @@ struct Plan {
   // rank; null where a rank gives or gets nothing.
   std::array<const void*, kMaxRanks> inputs{};
   std::array<void*, kMaxRanks> outputs{};
+  // Instead of them, where each rank has several tensors; the operation keeps it.
+  Bucket* bucket = nullptr;
 
   const schedule::Program& program(Rank rank) const {
     return schedule->schedule.programs[static_cast<std::size_t>(rank.value())];

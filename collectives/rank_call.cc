@@ -34,9 +34,31 @@ void check_agreement(const Arrival& first, const Arrival& other, int rank) {
   if (a.group_size != b.group_size) differ("group_size", a.group_size, b.group_size);
   if (a.deterministic != b.deterministic) differ("deterministic", a.deterministic, b.deterministic);
   if (a.timeout_ns != b.timeout_ns) differ("timeout (ns)", a.timeout_ns, b.timeout_ns);
+  const auto kind = [](const Arrival& arrival) {
+    return arrival.call->is_bucket ? "a bucket" : "one tensor";
+  };
+  if (first.call->is_bucket != other.call->is_bucket) {
+    differ("a list or a tensor:", kind(first), kind(other));
+  }
   if (p.splits.size() != q.splits.size()) {
     differ("splits for ranks", p.splits.size(), q.splits.size());
   }
+}
+
+std::shared_ptr<fabric::Operation> launch_bucket(fabric::Fabric& fabric, const Call& call,
+                                                 const std::vector<const void*>& arrivals,
+                                                 const CallOptions& options) {
+  std::vector<TensorList> inputs;
+  std::vector<TensorList> outputs;
+  for (const void* arrived : arrivals) {
+    const RankCall& given = *static_cast<const Arrival*>(arrived)->call;
+    inputs.push_back(given.inputs);
+    outputs.push_back(given.outputs);
+  }
+  return run(fabric, call,
+             make_bucket(fabric, by_place(fabric, std::move(inputs)),
+                         by_place(fabric, std::move(outputs))),
+             options);
 }
 
 std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
@@ -61,6 +83,7 @@ std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
   call.splits = splits;
   CallOptions options = *first.options;
   options.streams = streams;
+  if (first.call->is_bucket) return launch_bucket(fabric, call, arrivals, options);
   return run(fabric, call, inputs, outputs, options);
 }
 

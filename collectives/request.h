@@ -42,6 +42,8 @@ struct Request {
   Call call{};
   std::span<const Tensor> inputs;   // one a rank
   std::span<const Tensor> outputs;  // one a rank; outputs[i] may be inputs[i] exactly
+  // A bucket's tensors are more; what looks at a rank's tensor is not for them.
+  std::shared_ptr<Bucket> bucket{};
 
   const Kind& kind() const { return kind_of(call.collective); }
   const char* name() const { return kind().name; }
@@ -52,10 +54,18 @@ struct Request {
   const Tensor& first_input() const { return inputs[static_cast<std::size_t>(first_rank())]; }
   const Tensor& first_output() const;
   bool in_place() const;
+  DType dtype() const { return bucket ? bucket->dtype() : first_input().dtype(); }
+  std::int64_t input_elements() const;
+  std::int64_t output_elements() const;
 };
 
 // Everything that can be wrong with the arguments. Throws; changes nothing.
 void validate(const fabric::Fabric& fabric, const Request& request, const CallOptions& options);
+// The same in two parts: a bucket's tensors, once, and what a call adds to them.
+void validate_bucket(const fabric::Fabric& fabric, std::span<const Tensor> inputs,
+                     std::span<const Tensor> outputs);
+void validate_options(const fabric::Fabric& fabric, const Request& request,
+                      const CallOptions& options);
 
 // What collectives keep with a fabric (Fabric::extension).
 struct Session {
@@ -79,7 +89,12 @@ struct Session {
     schedule::Prepared prepared;
   };
   std::vector<std::unique_ptr<Made>> schedules;
-  std::shared_ptr<void> cuda;  // what the CUDA executor keeps
+  struct KnownBucket {
+    std::vector<std::int64_t> signature;
+    std::shared_ptr<Bucket> bucket;
+  };
+  std::vector<KnownBucket> buckets;  // the last few, newest first
+  std::shared_ptr<void> cuda;        // what the CUDA executor keeps
 };
 Session& session(const fabric::Fabric& fabric);
 

@@ -133,9 +133,29 @@ std::string refusal(fabric::Fabric& fabric, const Request& request, const CallOp
   return "";
 }
 
+// A bucket's tensors are read and written where they lie, which one algorithm does.
+Selection select_for_bucket(fabric::Fabric& fabric, const Request& request,
+                            const CallOptions& options) {
+  constexpr Algorithm kOne = Algorithm::two_shot;
+  const Algorithm wanted = options.algorithm;
+  if (wanted != Algorithm::automatic && wanted != kOne && fabric.world().value() > 1) {
+    fail(ErrorCode::invalid_argument, request.name(), ": algorithm \"", name(wanted),
+         "\" cannot serve this call: it takes one vector a rank, and a bucket's tensors are not "
+         "copied into one; there is two_shot");
+  }
+  if (fabric.backend() == DeviceKind::cuda && fabric.world().value() > 1) {
+    const std::string why = cuda_refusal(fabric, request, options, kOne);
+    if (!why.empty()) {
+      fail(ErrorCode::invalid_argument, request.name(), ": this bucket cannot be served: ", why);
+    }
+  }
+  return {kOne, find_schedule(fabric, request, kOne, 0)};
+}
+
 }  // namespace
 
 Selection select(fabric::Fabric& fabric, const Request& request, const CallOptions& options) {
+  if (request.bucket) return select_for_bucket(fabric, request, options);
   const bool alone = fabric.world().value() == 1;
   if (options.algorithm != Algorithm::automatic && !alone) {
     const auto* schedule = find_schedule(fabric, request, options.algorithm, options.group_size);

@@ -197,13 +197,35 @@ bool same_view(const Tensor& a, const Tensor& b) {
          equal(a.layout().strides(), b.layout().strides());
 }
 
+constexpr int kNoPlace = -1;
+
 struct Place {
   const std::byte* begin;  // the lowest byte touched
   const std::byte* end;    // one past the highest
   const Tensor* tensor;
   int rank;
   const char* what;
+  int place;  // in its rank's bucket
+
+  std::string str() const {
+    const std::string where = place == kNoPlace ? "" : concat(" at place ", place);
+    return concat("rank ", rank, "'s ", what, where);
+  }
 };
+
+void check_apart(const char* name, std::span<Place> used) {
+  const auto before = [](const Place& a, const Place& b) { return a.begin < b.begin; };
+  if (!std::is_sorted(used.begin(), used.end(), before)) {
+    std::sort(used.begin(), used.end(), before);
+  }
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    for (std::size_t j = i + 1; j < used.size() && used[j].begin < used[i].end; ++j) {
+      if (!tensors_overlap(*used[i].tensor, *used[j].tensor)) continue;
+      refuse(ErrorCode::alias, used[j].rank,
+             concat(name, ": ", used[i].str(), " and ", used[j].str(), " share memory"));
+    }
+  }
+}
 
 // No two of all ranks' tensors may share memory; an output that is its input counts once. Views
 // that interleave without touching the same bytes are fine.
@@ -213,8 +235,9 @@ void check_overlap(const Request& request) {
   const auto add = [&](const Tensor& tensor, std::size_t rank, const char* what) {
     const auto touched = tensor.touched();
     if (touched.empty()) return;
-    places[count++] = {touched.data(), touched.data() + touched.size(), &tensor,
-                       static_cast<int>(rank), what};
+    places[count++] = {touched.data(), touched.data() + touched.size(),
+                       &tensor,        static_cast<int>(rank),
+                       what,           kNoPlace};
   };
   for (std::size_t r = 0; r < request.outputs.size(); ++r) {
     const bool given = request.has_input(r);
@@ -227,22 +250,50 @@ void check_overlap(const Request& request) {
     if (got) add(request.outputs[r], r, "output");
     if (given && !same) add(request.inputs[r], r, "input");
   }
-  const auto used = std::span(places).first(count);
-  std::sort(used.begin(), used.end(),
-            [](const Place& a, const Place& b) { return a.begin < b.begin; });
-  for (std::size_t i = 0; i < count; ++i) {
-    for (std::size_t j = i + 1; j < count && used[j].begin < used[i].end; ++j) {
-      if (!tensors_overlap(*used[i].tensor, *used[j].tensor)) continue;
-      refuse(ErrorCode::alias, used[j].rank,
-             concat(request.name(), ": rank ", used[i].rank, "'s ", used[i].what, " and rank ",
-                    used[j].rank, "'s ", used[j].what, " share memory"));
+  check_apart(request.name(), std::span(places).first(count));
+}
+
+void check_bucket_overlap(std::size_t world, std::span<const Tensor> inputs,
+                          std::span<const Tensor> outputs) {
+  std::vector<Place> places;
+  places.reserve(2 * outputs.size());
+  const auto add = [&](const Tensor& tensor, std::size_t i, const char* what) {
+    const auto touched = tensor.touched();
+    if (touched.empty()) return;
+    places.push_back({touched.data(), touched.data() + touched.size(), &tensor,
+                      static_cast<int>(i % world), what, static_cast<int>(i / world)});
+  };
+  // Rank by rank: what was allocated in turn needs no sorting.
+  for (std::size_t r = 0; r < world; ++r) {
+    for (std::size_t i = r; i < outputs.size(); i += world) add(outputs[i], i, "output");
+    if (inputs.data() == outputs.data()) continue;
+    for (std::size_t i = r; i < inputs.size(); i += world) {
+      if (!same_view(inputs[i], outputs[i])) add(inputs[i], i, "input");
+    }
+  }
+  check_apart(name(Collective::all_reduce), places);
+}
+
+// Device, dtype and sizes of every tensor, and whether outputs can be written.
+void check_tensors(const fabric::Fabric& fabric, const Request& request) {
+  const Sizes sizes(fabric, request);
+  for (int rank = 0; rank < fabric.world().value(); ++rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    if (request.has_input(r)) {
+      check_kind(fabric, request, rank, request.inputs[r], "tensor");
+      sizes.check_input(rank, request.inputs[r]);
+    }
+    if (request.has_output(r)) {
+      check_kind(fabric, request, rank, request.outputs[r], "output");
+      sizes.check_output(rank, request.outputs[r]);
+      check_output(request, rank, request.outputs[r]);
     }
   }
 }
 
 void check_options(const fabric::Fabric& fabric, const Request& request,
                    const CallOptions& options) {
-  const DType dtype = request.first_input().dtype();
+  const DType dtype = request.dtype();
   if (request.kind().reduces && request.call.op == ReduceOp::avg && !is_floating(dtype)) {
     fail(ErrorCode::dtype_mismatch, request.name(), ": avg of ", dtype_name(dtype),
          " is not defined; it needs float16, bfloat16, float32 or float64");
@@ -272,21 +323,42 @@ void validate(const fabric::Fabric& fabric, const Request& request, const CallOp
   check_counts(fabric, request);
   check_call(fabric, request);
   check_holders(request);
-  const Sizes sizes(fabric, request);
-  for (int rank = 0; rank < fabric.world().value(); ++rank) {
-    const auto r = static_cast<std::size_t>(rank);
-    if (request.has_input(r)) {
-      check_kind(fabric, request, rank, request.inputs[r], "tensor");
-      sizes.check_input(rank, request.inputs[r]);
-    }
-    if (request.has_output(r)) {
-      check_kind(fabric, request, rank, request.outputs[r], "output");
-      sizes.check_output(rank, request.outputs[r]);
-      check_output(request, rank, request.outputs[r]);
-    }
-  }
+  check_tensors(fabric, request);
   check_options(fabric, request, options);
   check_overlap(request);
+}
+
+void validate_options(const fabric::Fabric& fabric, const Request& request,
+                      const CallOptions& options) {
+  fabric.check_usable();
+  check_options(fabric, request, options);
+}
+
+void validate_bucket(const fabric::Fabric& fabric, std::span<const Tensor> inputs,
+                     std::span<const Tensor> outputs) {
+  const auto world = static_cast<std::size_t>(fabric.world().value());
+  if (inputs.size() != outputs.size() || inputs.size() % world != 0) {
+    fail(ErrorCode::shape_mismatch, "all_reduce: a bucket of ", inputs.size() / world,
+         " tensors a rank, and ", outputs.size() / world, " outputs");
+  }
+  for (std::size_t i = 0; i < inputs.size(); i += world) {
+    const Request place{Call{}, inputs.subspan(i, world), outputs.subspan(i, world)};
+    try {
+      check_holders(place);
+      check_tensors(fabric, place);
+      const DType dtype = inputs.front().dtype();
+      if (place.dtype() != dtype) {
+        refuse(ErrorCode::dtype_mismatch, 0,
+               concat("all_reduce: the tensors of a bucket are of one dtype; this is ",
+                      dtype_name(place.dtype()), ", the first is ", dtype_name(dtype)));
+      }
+    } catch (const Error& error) {
+      throw Error(error.code(),
+                  concat(error.message(), " (at place ", i / world, " of the bucket)"),
+                  error.context());
+    }
+  }
+  check_bucket_overlap(world, inputs, outputs);
 }
 
 }  // namespace weft::collectives

@@ -96,7 +96,10 @@ std::shared_ptr<Operation> Fabric::launch_captured(const PrepareFn& prepare,
   prepare(*operation);
   ++next_id_;
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    if (operation->works_[r].run) ranks_[r].device->submit(user_streams[r], operation->works_[r]);
+    if (!operation->works_[r].run) continue;
+    ranks_[r].device->submit(user_streams[r], operation->works_[r]);
+    if (!operation->captured_) continue;
+    ranks_[r].device->keep_with_capture(user_streams[r], operation->captured_);
   }
   operation->drop_kept();
   return operation;
@@ -198,6 +201,7 @@ void Fabric::follow_last(std::size_t r, Stream stream) {
 void Fabric::submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed) {
   RankState& rank = ranks_[r];
   Device& device = *rank.device;
+  const DeviceScope scope(device);
   if (timed) device.record(timed->starts_[r], stream);
   const Graph* graph = operation.replayed_.get();
   if (!graph) {

@@ -45,6 +45,7 @@ void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
   info_ = OperationInfo{};
   error_.reset();
   kept_.clear();
+  captured_.reset();
   replayed_.reset();
   std::fill(works_.begin(), works_.end(), Work{});
 }
@@ -84,6 +85,7 @@ void Operation::describe_replay(const std::shared_ptr<const Graph>& graph,
 
 void Operation::drop_kept() {
   kept_.clear();
+  captured_.reset();
   replayed_.reset();
 }
 
@@ -173,6 +175,7 @@ void Operation::decide(std::optional<Error> device_error) {
     });
   }
   dropped_.swap(kept_);
+  captured_.reset();
   const std::shared_ptr<const Graph> replayed = std::move(replayed_);
   // sync(decided): release - publishes error_ and all results; pairs with acquire in look
   decided_.store(true, std::memory_order_release);

@@ -64,7 +64,7 @@ class Operation {
   const OperationInfo& info() const { return info_; }
 
   // For prepare(): what is told of it, room for the plan, one work a rank (a work without a
-  // function does nothing), and storages that must outlive the operation.
+  // function does nothing), and what must outlive the operation: storages, tables.
   OperationInfo& info() { return info_; }
   template <class Params>
   Params& params() {
@@ -72,7 +72,10 @@ class Operation {
     return *new (params_.data()) Params();
   }
   std::span<Work> works() { return works_; }
-  void keep(std::shared_ptr<Storage> storage) { kept_.push_back(std::move(storage)); }
+  void keep(std::shared_ptr<void> thing) { kept_.push_back(std::move(thing)); }
+  // What the works read besides tensors: a graph of the caller's that they are captured into keeps
+  // it. Its end may come on any thread and must not call the device.
+  void keep_in_captures(std::shared_ptr<void> thing) { captured_ = std::move(thing); }
   // Numbers that the plan refers to; keeps its room from operation to operation.
   std::vector<std::int64_t>& table() { return table_; }
 
@@ -110,10 +113,11 @@ class Operation {
   std::vector<Work> works_;
   std::vector<Event> ended_;   // one a rank
   std::vector<Event> joined_;  // one a rank, made when user streams are first given
-  std::vector<std::shared_ptr<Storage>> kept_;
+  std::vector<std::shared_ptr<void>> kept_;
+  std::shared_ptr<void> captured_;
   std::vector<std::int64_t> table_;
-  std::shared_ptr<const Graph> replayed_;          // what it is a replay of
-  std::vector<std::shared_ptr<Storage>> dropped_;  // kept_ after the decision, to be let go of
+  std::shared_ptr<const Graph> replayed_;       // what it is a replay of
+  std::vector<std::shared_ptr<void>> dropped_;  // kept_ after the decision, to be let go of
   std::int64_t enqueue_ns_ = 0;
   std::int64_t launch_ns_ = 0;
 

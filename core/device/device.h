@@ -20,7 +20,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -108,6 +110,11 @@ class Device {
   virtual Event create_event() = 0;
   virtual void destroy_event(Event event) noexcept = 0;
 
+  // Between the two, calls on this thread need not make this device the current one each: see
+  // DeviceScope.
+  virtual void enter() {}
+  virtual void leave() noexcept {}
+
   virtual void submit(Stream stream, const Work& work) = 0;
   // Bytes between any two places this device can reach, in stream order.
   virtual void copy(Stream stream, void* to, const void* from, Bytes bytes) = 0;
@@ -125,6 +132,9 @@ class Device {
   virtual bool is_capturing(Stream) { return false; }
   virtual void begin_capture(Stream stream);
   virtual DeviceGraph end_capture(Stream stream);
+  // The graph that is being recorded, and all that is made from it, keeps this. Its end may come on
+  // any thread, and must not call the device.
+  virtual void keep_with_capture(Stream stream, std::shared_ptr<void> thing);
   virtual void launch(Stream stream, DeviceGraph graph);
   virtual void destroy_graph(DeviceGraph) noexcept {}
   // Has everything before the last record() happened? An event never recorded is done.
@@ -141,8 +151,23 @@ class Device {
   virtual std::optional<std::string> make_reachable(const void* memory, Bytes bytes) {
     return access_problem(memory, bytes);
   }
+  // The allocation of this device's that holds this byte; empty where that is not known.
+  virtual std::span<const std::byte> allocation_of(const void*) const { return {}; }
   // The device whose memory this is, if it belongs to one of this kind.
   virtual std::optional<DeviceId> owner_of(const void* memory) const = 0;
+};
+
+// Several calls to one device in a row, which cost less than each alone. Other devices may be
+// called meanwhile; other libraries may not.
+class DeviceScope {
+ public:
+  explicit DeviceScope(Device& device) : device_(device) { device_.enter(); }
+  ~DeviceScope() { device_.leave(); }
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+ private:
+  Device& device_;
 };
 
 // The process-wide device of that name. Throws InvalidArgument, naming what there is, for one that

@@ -36,6 +36,7 @@ class Storage {
   void* data() const { return data_; }
   Bytes bytes() const { return bytes_; }
   bool read_only() const { return read_only_; }
+  bool is_borrowed() const { return drop_ == nullptr; }  // somebody else keeps the memory alive
   std::uint64_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
 

@@ -172,6 +172,8 @@ Tensor from_dlpack(ManagedVersioned* managed) {
   return import_view(managed->view, read_only, std::move(owner), kDrop);
 }
 
+Tensor borrow(const View& view) { return import_view(view, false, Owner(nullptr), nullptr); }
+
 Tensor from_dlpack(Managed* managed) {
   if (!managed) fail(ErrorCode::invalid_argument, "the DLPack struct is null");
   constexpr Storage::Drop kDrop = delete_managed<Managed>;

@@ -70,6 +70,8 @@ static_assert(sizeof(View) == 48 && sizeof(Managed) == 64 && sizeof(ManagedVersi
 // SizeOverflow for a span that no address space holds; InvalidArgument for everything else that is
 // wrong.
 Tensor from_dlpack(ManagedVersioned* managed);
+// Over memory that the caller keeps alive.
+Tensor borrow(const View& view);
 Tensor from_dlpack(Managed* managed);  // the legacy struct cannot say that memory is read-only
 
 // A struct that owns a view of the tensor; whoever takes it calls its deleter.

@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "collectives/collectives.h"
+#include "python/bind/bucket.h"
 #include "python/bind/convert.h"
 #include "python/bind/exchange.h"
 #include "python/bind/operation.h"
@@ -70,16 +71,27 @@ Tensor import_member(nb::handle object, std::int64_t consumer) {
   return object.is_none() ? Tensor() : import_tensor(object, consumer, Alignment::any);
 }
 
+// One for each rank: its output, or its input where it gets none; the first of a rank's bucket.
+nb::list tensor_of_each(const nb::list& out, const nb::list& tensors) {
+  nb::list each;
+  for (std::size_t r = 0; r < tensors.size(); ++r) {
+    const nb::object given = r >= out.size() || out[r].is_none() ? tensors[r] : out[r];
+    const bool is_list = is_tensor_list(given);
+    each.append(!is_list ? given : nb::len(given) > 0 ? nb::object(given[0]) : nb::none());
+  }
+  return each;
+}
+
 // The streams that the tensors' libraries work on now, one a rank: what comes next on them follows
 // what they have put there, and nothing has to wait. Nothing, unless every rank's library says.
-std::optional<std::vector<std::int64_t>> current_streams(const Fabric& fabric, const nb::list& out,
+std::optional<std::vector<std::int64_t>> current_streams(const Fabric& fabric,
                                                          const nb::list& tensors) {
   const auto ranks = static_cast<std::size_t>(fabric.world().value());
-  if (tensors.size() != ranks || out.size() != ranks) return std::nullopt;
+  if (tensors.size() != ranks) return std::nullopt;
   std::vector<std::int64_t> streams;
   for (std::size_t r = 0; r < ranks; ++r) {
-    const nb::object object = out[r].is_none() ? tensors[r] : out[r];
-    if (nb::isinstance<Tensor>(object)) return std::nullopt;
+    const nb::object object = tensors[r];
+    if (object.is_none() || nb::isinstance<Tensor>(object)) return std::nullopt;
     const ExchangeApi* api = exchange_api(object);
     if (!api) break;
     const int ordinal = fabric.device(Rank(static_cast<int>(r))).id().ordinal.value();
@@ -88,7 +100,7 @@ std::optional<std::vector<std::int64_t>> current_streams(const Fabric& fabric, c
     streams.push_back(*stream);
   }
   if (streams.size() == ranks) return streams;
-  const nb::object found = nb::module_::import_("weft._call").attr("current_streams")(out, tensors);
+  const nb::object found = nb::module_::import_("weft._call").attr("current_streams")(tensors);
   return nb::cast<std::optional<std::vector<std::int64_t>>>(found);
 }
 
@@ -100,11 +112,16 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
   read_arguments(collective, arguments, call);
   bool ordered = fabric->backend() != DeviceKind::cuda;
   if (!stream_handles && !ordered) {
-    stream_handles = current_streams(*fabric, out ? *out : tensors, tensors);
+    stream_handles = current_streams(*fabric, tensor_of_each(out ? *out : tensors, tensors));
     ordered = stream_handles.has_value();
   }
   call.streams = user_streams(*fabric, stream_handles);
   call.options.streams = call.streams;
+  if (tensors.size() > 0 && is_tensor_list(tensors[0])) {
+    auto bucket = import_bucket(*fabric, tensors, out, call.streams);
+    const nb::gil_scoped_release released;
+    return {fabric, collectives::run(*fabric, call.call, std::move(bucket), call.options)};
+  }
   const auto imported = [&](const nb::list& list) {
     std::vector<Tensor> result;
     for (std::size_t r = 0; r < list.size(); ++r) {
@@ -149,8 +166,15 @@ OperationHandle run_rank_collective(const std::shared_ptr<Fabric>& fabric, int r
       call.streams.push_back({reinterpret_cast<void*>(handle)});
     }
     const std::int64_t consumer = consumer_stream(call.streams, 0);
-    mine.input = import_member(tensor, consumer);
-    mine.output = out.is(tensor) ? mine.input : import_member(out, consumer);
+    mine.is_bucket = is_tensor_list(tensor);
+    if (mine.is_bucket) {
+      const Stream stream = call.streams.empty() ? Stream{} : call.streams.front();
+      mine.inputs = import_list(tensor, stream);
+      mine.outputs = out.is(tensor) ? mine.inputs : import_list(out, stream);
+    } else {
+      mine.input = import_member(tensor, consumer);
+      mine.output = out.is(tensor) ? mine.input : import_member(out, consumer);
+    }
   } catch (const Error& error) {
     ErrorContext context = error.context();
     context.rank = rank;

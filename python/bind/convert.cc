@@ -207,6 +207,18 @@ void delete_legacy(PyObject* capsule) {
   managed->deleter(managed);
 }
 
+// By the type's table, if it has one and what the producer does now needs no ordering: there is
+// none wanted, or it is on the consumer's stream, or on the host.
+std::optional<Tensor> import_quickly(nb::handle object, std::int64_t consumer_stream) {
+  const ExchangeApi* api = exchange_api(object);
+  if (!api || refuses_lending(object)) return std::nullopt;
+  Tensor tensor = import_by_exchange(*api, object);
+  const DeviceId device = tensor.device();
+  if (consumer_stream == kNoOrdering || device.kind != DeviceKind::cuda) return tensor;
+  if (current_stream(*api, device.ordinal.value()) != consumer_stream) return std::nullopt;
+  return tensor;
+}
+
 }  // namespace
 
 std::string text_of(nb::handle object) { return utf8(PyObject_Str(object.ptr())); }
@@ -241,9 +253,7 @@ Tensor import_dlpack(nb::handle object, std::int64_t consumer_stream) {
 
 Tensor import_tensor(nb::handle object, std::int64_t consumer_stream, Alignment alignment) {
   if (nb::isinstance<Tensor>(object)) return nb::cast<const Tensor&>(object);
-  if (consumer_stream == kNoOrdering) {
-    if (const ExchangeApi* api = exchange_api(object)) return import_by_exchange(*api, object);
-  }
+  if (auto tensor = import_quickly(object, consumer_stream)) return *std::move(tensor);
   if (is_numpy_array(object)) return borrow_array(object, alignment);
   return import_dlpack(object, consumer_stream);
 }

@@ -2,8 +2,6 @@
 
 #include <array>
 
-#include "core/tensor/dlpack.h"
-
 namespace weft::python {
 
 struct ExchangeApi {
@@ -31,10 +29,13 @@ const ExchangeApi* find_api(PyTypeObject* type) {
   return api && api->major == dlpack::kMajorVersion && api->managed_from_object ? api : nullptr;
 }
 
-// PyTorch's __dlpack__ refuses such a tensor with a reason; its table does not look.
-bool needs_gradient(nb::handle object) {
-  const nb::object needs = nb::getattr(object, "requires_grad", nb::none());
-  return needs.is(Py_True);
+// An attribute that the type has not counts as false.
+bool is_true(PyObject* given) {
+  const nb::object answer = nb::steal(given);
+  if (answer.is_valid()) return PyObject_IsTrue(given) == 1;
+  nb::python_error error;
+  if (!error.matches(PyExc_AttributeError)) throw error;
+  return false;
 }
 
 // Types that were found to have one. They are kept, so that no other takes their place.
@@ -49,7 +50,6 @@ const ExchangeApi* exchange_api(nb::handle object) {
   static std::array<Known, 4> known{};
   static std::size_t next = 0;
   PyTypeObject* type = Py_TYPE(object.ptr());
-  if (needs_gradient(object)) return nullptr;
   for (const Known& one : known) {
     if (one.type == type) return one.api;
   }
@@ -62,10 +62,23 @@ const ExchangeApi* exchange_api(nb::handle object) {
   return api;
 }
 
+bool refuses_lending(nb::handle object) {
+  static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
+  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+  return is_true(PyObject_GetAttr(object.ptr(), requires_grad)) ||
+         is_true(PyObject_CallMethodObjArgs(object.ptr(), is_neg, nullptr));
+}
+
 Tensor import_by_exchange(const ExchangeApi& api, nb::handle object) {
   dlpack::ManagedVersioned* managed = nullptr;
   if (api.managed_from_object(object.ptr(), &managed) != 0) throw nb::python_error();
   return dlpack::from_dlpack(managed);
+}
+
+bool view_by_exchange(const ExchangeApi& api, nb::handle object, dlpack::View& view) {
+  if (!api.view_from_object) return false;
+  if (api.view_from_object(object.ptr(), &view) != 0) throw nb::python_error();
+  return true;
 }
 
 std::optional<std::int64_t> current_stream(const ExchangeApi& api, int ordinal) {

@@ -17,7 +17,9 @@ from weft.determinism import is_deterministic
 __all__ = [
     "arguments",
     "block_limit",
+    "bucket_lists",
     "current_streams",
+    "is_bucket",
     "member_list",
     "rank_number",
     "stream_handle",
@@ -38,11 +40,39 @@ def member_list(what: str, tensors: object, devices: Sequence[str] = ()) -> list
     for rank, tensor in enumerate(tensors):
         if isinstance(tensor, (list, tuple)):
             raise invalid(
-                f"{what}: rank {rank} has a list; buckets of tensors are not there yet",
+                f"{what}: rank {rank} has a list; buckets (a list of tensors for each rank) are "
+                "for all_reduce, and there all ranks have one",
                 rank=rank,
                 device=_device_of(rank, devices),
             )
     return list(tensors)
+
+
+def is_bucket(tensors: object) -> bool:
+    """Whether the ranks have lists of tensors, not a tensor each."""
+    return (
+        isinstance(tensors, (list, tuple))
+        and len(tensors) > 0
+        and isinstance(tensors[0], (list, tuple))
+    )
+
+
+def bucket_lists(what: str, tensors: object, devices: Sequence[str] = ()) -> list[Any]:
+    """`tensors` as a list of lists. InvalidArgument unless it is a list of lists, one a rank.
+
+    devices: of the ranks, for the error that concerns one of them.
+    """
+    if not isinstance(tensors, (list, tuple)):
+        kind = type(tensors).__name__
+        raise invalid(f"{what} must be a list with a list of tensors for each rank, not {kind}")
+    for rank, given in enumerate(tensors):
+        if not isinstance(given, (list, tuple)):
+            raise invalid(
+                f"{what}: rank {rank} has one {type(given).__name__}, other ranks have lists",
+                rank=rank,
+                device=_device_of(rank, devices),
+            )
+    return [list(given) for given in tensors]
 
 
 def _device_of(rank: int, devices: Sequence[str]) -> str | None:
@@ -115,20 +145,19 @@ def stream_handle(stream: object, rank: int, device: str | None) -> int:
     )
 
 
-def current_streams(tensors: Sequence[object], others: Sequence[object]) -> list[int] | None:
+def current_streams(tensors: Sequence[object]) -> list[int] | None:
     """The stream of each rank that torch works on now; None unless every rank has torch's tensors.
 
-    For torch before its tensors offered DLPack's C exchange API. others: where `tensors` has None.
+    For torch before its tensors offered DLPack's C exchange API.
     """
     torch = sys.modules.get("torch")
     if torch is None:
         return None
     handles = []
-    for tensor, other in zip(tensors, others, strict=False):
-        given = other if tensor is None else tensor
-        if not isinstance(given, torch.Tensor) or not given.is_cuda:
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_cuda:
             return None
-        handles.append(int(torch._C._cuda_getCurrentRawStream(given.get_device())))
+        handles.append(int(torch._C._cuda_getCurrentRawStream(tensor.get_device())))
     return handles
 
 

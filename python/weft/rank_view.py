@@ -108,6 +108,8 @@ class RankView:
     ) -> T | Work:
         """`Fabric.all_reduce` for this rank; returns its output, or a `Work`.
 
+        tensor: one, or a bucket: a list of tensors, as every rank must give; then out is one too.
+
         Blocks until every rank has called it, at most `timeout` seconds: then CollectiveTimeout, on
         every rank that came, names those that did not.
         """
@@ -118,6 +120,8 @@ class RankView:
             timeout=timeout,
             async_op=async_op,
         )
+        if isinstance(tensor, (list, tuple)) or isinstance(out, (list, tuple)):
+            tensor, out = self._bucket(tensor, out)
         output = tensor if out is None else out
         result: T | Work = self._collective(
             "all_reduce", tensor, output, options, op=text("op", op)
@@ -219,9 +223,9 @@ class RankView:
     def _collective(
         self, name: str, tensor: Any, output: Any, options: RankOptions, **particular: Any
     ) -> Any:
-        if isinstance(tensor, (list, tuple)):
+        if name != "all_reduce" and isinstance(tensor, (list, tuple)):
             raise invalid(
-                f"one rank's {name} takes one tensor; buckets are not there yet",
+                f"one rank's {name} takes one tensor; buckets are for all_reduce",
                 rank=self.index,
                 device=self.device,
             )
@@ -246,10 +250,22 @@ class RankView:
         self._fabric._finish(operation, (tensor, output), async_op)
         return Work(operation, [output]) if async_op else output
 
+    def _bucket(self, tensor: Any, out: Any) -> Any:
+        """Lists of its own, that the caller cannot change meanwhile."""
+        for what, given in (("tensor", tensor), ("out", out)):
+            if not isinstance(given, (list, tuple)) and (what == "tensor" or given is not None):
+                raise invalid(
+                    f"{what} must be a list like the other, not {type(given).__name__}",
+                    rank=self.index,
+                    device=self.device,
+                )
+        return list(tensor), None if out is None else list(out)
+
     def _stream_handle(self, stream: object, tensor: object) -> int | None:
         if stream is not None:
             return stream_handle(stream, self.index, self.device)
-        current = current_streams([tensor], [None]) if self._fabric._stream_ordered else None
+        tensor = next(iter(tensor), None) if isinstance(tensor, list) else tensor
+        current = current_streams([tensor]) if self._fabric._stream_ordered else None
         return None if current is None else current[0]
 
     def barrier(self, timeout: float | None = None) -> None:

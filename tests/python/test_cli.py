@@ -178,7 +178,7 @@ def test_a_named_device_that_is_missing_has_its_own_code():
 
 def test_a_refused_rank_is_no_missing_device():
     with weft.Fabric("sim:2") as fabric, pytest.raises(weft.InvalidArgument) as caught:
-        fabric.rank(1).all_reduce([1])
+        fabric.rank(1).broadcast([1])
     assert caught.value.device == "sim:1"
     assert exit_code(caught.value) == app_module.ExitCode.USAGE
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import weft
-from python.test_dlpack import Producer, api
+from python.test_dlpack import Producer, View, api
 
+VIEW_FROM_OBJECT = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(View))
 FROM_OBJECT = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(ctypes.c_void_p))
 
 
@@ -33,6 +34,7 @@ class Lender(Producer):
 
     __dlpack_c_exchange_api__: Any = None
     asked = 0
+    shown = 0
     requires_grad: object = False
 
     def __init_subclass__(
@@ -41,7 +43,9 @@ class Lender(Producer):
         cls.callback_of_type = FROM_OBJECT(lend) if function is None else function
         address = ctypes.cast(cls.callback_of_type, ctypes.c_void_p)
         older = None if previous is None else ctypes.addressof(previous)
-        cls.table = Table(major, 3, older, None, address, None, None, None)
+        cls.view_of_type = VIEW_FROM_OBJECT(show)
+        view = ctypes.cast(cls.view_of_type, ctypes.c_void_p)
+        cls.table = Table(major, 3, older, None, address, None, view, None)
         cls.name = b"dlpack_exchange_api"
         cls.__dlpack_c_exchange_api__ = api.PyCapsule_New(
             ctypes.addressof(cls.table), cls.name, None
@@ -54,6 +58,12 @@ class Lender(Producer):
 def lend(lender: Lender, out: Any) -> int:
     lender.asked += 1
     out[0] = ctypes.addressof(lender.managed)
+    return 0
+
+
+def show(lender: Lender, out: Any) -> int:
+    lender.shown += 1
+    out[0] = lender.view
     return 0
 
 
@@ -139,9 +149,14 @@ def test_what_is_no_table_is_not_used(fab, thing):
     assert [len(x.calls) for x in lenders] == [1, 1]
 
 
-def test_a_tensor_that_needs_a_gradient_is_left_to_dlpack(fab):
-    lenders = [Plain(), Plain()]
-    lenders[1].requires_grad = True
+@pytest.mark.parametrize("reason", ["requires_grad", "is_neg"])
+def test_a_tensor_that_may_not_be_lent_is_left_to_dlpack(fab, reason):
+    class Refused(Lender):
+        def is_neg(self) -> bool:
+            return reason == "is_neg"
+
+    lenders = [Plain(), Refused()]
+    lenders[1].requires_grad = reason == "requires_grad"
     fab.all_reduce(lenders)
     assert [x.asked for x in lenders] == [1, 0]
     assert [len(x.calls) for x in lenders] == [0, 1]
@@ -177,3 +192,36 @@ def test_memory_of_another_device_is_refused(fab):
     gc.collect()
     assert [x.deletes for x in lenders] == [1, 1]
     assert lenders[0].floats() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_bucket_only_looks(fab):
+    lists = [[Plain(), Plain()], [Plain(), Plain()]]
+    for _ in range(3):
+        fab.all_reduce(lists)
+    lenders = [lender for given in lists for lender in given]
+    assert [x.floats() for x in lenders] == [[0, 8, 16, 24, 32, 40]] * 4
+    assert [(x.asked, x.calls, x.deletes) for x in lenders] == [(0, [], 0)] * 4
+
+
+def test_a_bucket_seen_before_is_looked_at_again(fab):
+    lists = [[Plain()], [Plain()]]
+    fab.all_reduce(lists)
+    shown = [given[0].shown for given in lists]
+    lists[1][0].shape[0] = 1
+    with pytest.raises(weft.ShapeMismatch):
+        fab.all_reduce(lists)
+    assert all(given[0].shown > before for given, before in zip(lists, shown, strict=True))
+    assert lists[0][0].floats() == [0, 2, 4, 6, 8, 10]
+
+
+@pytest.mark.parametrize("reason", ["requires_grad", "is_neg"])
+def test_a_bucket_leaves_to_dlpack_what_may_not_be_lent(fab, reason):
+    class Refused(Lender):
+        def is_neg(self) -> bool:
+            return reason == "is_neg"
+
+    lists = [[Plain()], [Refused()]]
+    lists[1][0].requires_grad = reason == "requires_grad"
+    fab.all_reduce(lists)
+    assert [len(given[0].calls) for given in lists] == [0, 1]
+    assert lists[1][0].asked == 0

@@ -46,8 +46,8 @@ __device__ inline Share share_of(std::int64_t end) {
 }
 
 // All threads; false: the block leaves.
-__device__ inline bool fault_at(const DirectParams& params, int step,
-                                fabric::cuda::FaultLatch& latch) {
+template <class Params>
+__device__ bool fault_at(const Params& params, int step, fabric::cuda::FaultLatch& latch) {
   if (params.fault.action == FaultPoint::Action::none) return true;
   if (threadIdx.x == 0) pass_fault(params.fault, params.rank, step, latch);
   __syncthreads();

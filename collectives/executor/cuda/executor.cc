@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "collectives/executor/cuda/bucket.h"
 #include "collectives/executor/cuda/copy_engine.h"
 #include "collectives/executor/cuda/direct.h"
 #include "collectives/executor/cuda/lamport.h"
@@ -157,6 +158,9 @@ bool visits_peers(Algorithm algorithm) {
 
 std::string cuda_refusal(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
                          Algorithm algorithm) {
+  if (request.bucket) {
+    return kept(fabric).reach.problem(fabric, *request.bucket).value_or("");
+  }
   if (visits_peers(algorithm)) {
     if (const auto problem = kept(fabric).reach.problem(fabric, request)) return *problem;
   }
@@ -197,6 +201,7 @@ schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,
   const std::int64_t bytes = vector_bytes(plan);
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   if (plan.world.value() == 1 || bytes == 0) return whole(extent.elements, 1);
+  if (plan.bucket) return whole(extent.elements, bucket_blocks(fabric, plan, max_blocks));
   switch (plan.algorithm) {
     case Algorithm::ll:
       if (plan.collective != Collective::all_reduce) {
@@ -232,14 +237,16 @@ std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric) {
   cuda::ll_move_preload(fabric);
   cuda::lamport_preload(fabric);
   direct_preload(fabric);
+  bucket_preload(fabric);
   copy_engine_preload(fabric);
   return std::shared_ptr<Kept>(
       new Kept{CopyEngines(fabric), push_two_shot_preload(fabric), cuda::LaunchGraphs(fabric)});
 }
 
 Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
-  if (plan.world.value() == 1) return alone(plan);
+  if (plan.world.value() == 1) return plan.bucket ? bucket_copies(plan) : alone(plan);
   kept(fabric).graphs.prepare();
+  if (plan.bucket) return bucket_work(fabric, plan, rank);
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   const bool all_reduce = plan.collective == Collective::all_reduce;
   switch (plan.algorithm) {

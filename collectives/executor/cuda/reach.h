@@ -3,8 +3,9 @@
 // from a peer would be an illegal access: it is opened to the fabric's devices when it is first
 // met.
 //
-// What was found reachable is remembered, by address; memory that was freed meanwhile and came back
-// as memory of another kind at the same address is not noticed.
+// What was found reachable is remembered, by address, with all of the allocation it lies in; memory
+// that was freed meanwhile and came back as memory of another kind at the same address is not
+// noticed.
 //
 // Thread safety: all of it.
 #pragma once
@@ -28,11 +29,21 @@ class Reach {
 
   // Opens what it can. Why some device cannot reach some rank's tensor; nothing if all can.
   std::optional<std::string> problem(fabric::Fabric& fabric, const Request& request);
+  // The same of a bucket, which is looked at once.
+  std::optional<std::string> problem(fabric::Fabric& fabric, Bucket& bucket);
 
  private:
   static constexpr std::size_t kMost = 4096;  // remembered; then all are forgotten
 
-  std::optional<std::string> problem(fabric::Fabric& fabric, Rank owner, const Tensor& tensor);
+  struct Range {
+    const std::byte* begin = nullptr;
+    const std::byte* end = nullptr;
+    bool holds(const Range& other) const { return begin <= other.begin && other.end <= end; }
+  };
+  static Range range_of(const Tensor& tensor);
+  // `found` becomes what holds the tensor, and is reachable.
+  std::optional<std::string> problem(fabric::Fabric& fabric, Rank owner, const Tensor& tensor,
+                                     Range& found);
 
   Mutex mutex_;
   // From the first byte on: one past the last.

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "collectives/bucket.h"
 #include "collectives/executor/sim/reduce.h"
 #include "core/base/error.h"
 #include "core/device/sim/scheduler.h"
@@ -114,16 +115,14 @@ class RankRun {
     const Range chunk = source_range(plan_, rank_, s);
     const Range part = plan_.tiling.part(chunk.size(), 0, round, index);
     if (!receive(s, step)) return false;
-    std::byte* push_to = nullptr;
+    std::byte* to_slot = nullptr;
     if (s.target == Target::slot) {
       if (!take_slot(s.to, step)) return false;
-      push_to = slot(s.to, rank_, lane(s.to).slots_pushed++);
-    } else if (s.target == Target::output) {
-      push_to = output_at(s.to, s.out_chunk(), part);
+      to_slot = slot(s.to, rank_, lane(s.to).slots_pushed++);
     }
     const bool pushes = s.target != Target::none;
     if (fabric::active_mutant() == Mutant::flag_before_data && pushes) signal(s.to);
-    move(s, chunk, part, push_to);
+    move(s, chunk, part, to_slot);
     free_slots(s);
     if (fabric::active_mutant() != Mutant::flag_before_data && pushes) signal(s.to);
     return true;
@@ -169,22 +168,25 @@ class RankRun {
     fabric::publish(l.theirs->data, Epoch(l.base.sent) + ++l.sent);
   }
 
-  // Where the step's operands of one piece lie, in the order in which they are added up.
+  // Where the step's operands lie, in the order in which they are added up: from element `begin` of
+  // the chunk on, which is `slot_begin` elements into a slot's piece.
   std::span<const void* const> operands(const schedule::Step& s, const Range& chunk,
-                                        const Range& part) {
-    const auto self = static_cast<std::size_t>(rank_.value());
-    const void* base = s.reads_output() ? plan_.outputs[self] : plan_.inputs[self];
-    const void* own = at(base, chunk.begin + part.begin);
+                                        std::int64_t begin, std::int64_t slot_begin) {
+    const int self = rank_.value();
+    const void* own = s.reads_output() ? vector_output(self, chunk.begin + begin)
+                                       : vector_input(self, chunk.begin + begin);
     std::size_t count = 0;
-    const auto received = [&](Rank from) { return slot(rank_, from, lane(from).slots_read); };
+    const auto received = [&](Rank from) {
+      return slot(rank_, from, lane(from).slots_read) + slot_begin * item_bytes_;
+    };
     if (s.reads_slots() || s.pulls()) {
       for_each_member(plan_.schedule->schedule, s, [&](int member) {
         const Rank rank(member);
-        operands_[count++] = rank == rank_ ? own
-                             : s.pulls()
-                                 ? at(plan_.inputs[static_cast<std::size_t>(member)],
-                                      plan_.in.chunk(member, s.chunk.value()).begin + part.begin)
-                                 : received(rank);
+        operands_[count++] =
+            rank == rank_ ? own
+            : s.pulls()
+                ? vector_input(member, plan_.in.chunk(member, s.chunk.value()).begin + begin)
+                : received(rank);
       });
       return std::span(operands_).first(count);
     }
@@ -193,32 +195,39 @@ class RankRun {
     return std::span(operands_).first(count);
   }
 
-  // Reduces or copies one piece to own output (keep) and to push_to (if any).
-  void move(const schedule::Step& s, const Range& chunk, const Range& part, std::byte* push_to) {
+  // Reduces or copies one piece to own output (keep), and to a slot or a peer's output (if any),
+  // strip by strip.
+  void move(const schedule::Step& s, const Range& chunk, const Range& part, std::byte* to_slot) {
     if (part.size() == 0 || s.source == Source::none) return;
-    std::byte* keep = s.keep ? output_at(rank_, s.out_chunk(), part) : nullptr;
-    if (!keep && !push_to) return;
-    const std::span<const void* const> all = operands(s, chunk, part);
-    const int divisor = plan_.op == ReduceOp::avg && s.last_sum ? plan_.world.value() : 0;
+    const bool to_output = s.target == Target::output;
+    if (!s.keep && !to_slot && !to_output) return;
     const std::int64_t strip = kStripBytes / item_bytes_;
-    for (std::int64_t begin = 0; begin < part.size(); begin += strip) {
-      const std::int64_t size = std::min(strip, part.size() - begin);
-      const std::int64_t offset = begin * item_bytes_;
-      const auto bytes = static_cast<std::size_t>(size * item_bytes_);
-      const std::byte* result = static_cast<const std::byte*>(all.front()) + offset;
-      if (all.size() > 1) {
-        std::byte* to = (keep ? keep : push_to) + offset;
-        for (std::size_t i = 0; i < all.size(); ++i) {
-          strips_[i] = static_cast<const std::byte*>(all[i]) + offset;
-        }
-        reduce_piece(plan_.dtype, plan_.op, to, std::span(strips_).first(all.size()), size,
-                     divisor);
-        result = to;
-      } else if (keep && keep + offset != result) {
-        std::memcpy(keep + offset, result, bytes);
-      }
-      if (push_to && push_to + offset != result) std::memcpy(push_to + offset, result, bytes);
+    for (std::int64_t done = 0, size = 0; done < part.size(); done += size) {
+      const std::int64_t begin = part.begin + done;
+      size = std::min(strip, part.size() - done);
+      // In a bucket the strip ends with the tensor: a place has the same sizes on all ranks.
+      if (plan_.bucket) size = std::min(size, plan_.bucket->left_from(chunk.begin + begin));
+      std::byte* push_to = to_slot     ? to_slot + done * item_bytes_
+                           : to_output ? output_at(s.to, s.out_chunk(), begin)
+                                       : nullptr;
+      move_strip(operands(s, chunk, begin, done), size, s.last_sum,
+                 s.keep ? output_at(rank_, s.out_chunk(), begin) : nullptr, push_to);
     }
+  }
+
+  void move_strip(std::span<const void* const> all, std::int64_t size, bool last_sum,
+                  std::byte* keep, std::byte* push_to) {
+    const int divisor = plan_.op == ReduceOp::avg && last_sum ? plan_.world.value() : 0;
+    const auto bytes = static_cast<std::size_t>(size * item_bytes_);
+    const void* result = all.front();
+    if (all.size() > 1) {
+      std::byte* to = keep ? keep : push_to;
+      reduce_piece(plan_.dtype, plan_.op, to, all, size, divisor);
+      result = to;
+    } else if (keep && keep != result) {
+      std::memcpy(keep, result, bytes);
+    }
+    if (push_to && push_to != result) std::memcpy(push_to, result, bytes);
   }
 
   // All credits are in, so no lane has anything outstanding; then the counts are carried over.
@@ -239,13 +248,19 @@ class RankRun {
     }
   }
 
-  const std::byte* at(const void* vector, std::int64_t element) const {
-    return static_cast<const std::byte*>(vector) + element * item_bytes_;
+  const std::byte* vector_input(int rank, std::int64_t element) const {
+    if (plan_.bucket) return plan_.bucket->input_at(rank, element);
+    return static_cast<const std::byte*>(plan_.inputs[static_cast<std::size_t>(rank)]) +
+           element * item_bytes_;
   }
-  std::byte* output_at(Rank rank, schedule::Chunk chunk, const Range& part) const {
-    const std::int64_t begin = plan_.out.chunk(rank.value(), chunk.value()).begin + part.begin;
-    return static_cast<std::byte*>(plan_.outputs[static_cast<std::size_t>(rank.value())]) +
-           begin * item_bytes_;
+  std::byte* vector_output(int rank, std::int64_t element) const {
+    if (plan_.bucket) return plan_.bucket->output_at(rank, element);
+    return static_cast<std::byte*>(plan_.outputs[static_cast<std::size_t>(rank)]) +
+           element * item_bytes_;
+  }
+  std::byte* output_at(Rank rank, schedule::Chunk chunk, std::int64_t begin) const {
+    const std::int64_t first = plan_.out.chunk(rank.value(), chunk.value()).begin;
+    return vector_output(rank.value(), first + begin);
   }
 
   // The slot of push number `count` from one rank to the slots' owner.
@@ -265,7 +280,6 @@ class RankRun {
   fabric::Waiter waiter_;
   std::array<Lane, kMaxRanks> lanes_{};
   std::array<const void*, kMaxRanks> operands_{};
-  std::array<const void*, kMaxRanks> strips_{};
 };
 
 // The windows this rank will touch: its own vectors, its peers' vectors and arenas.
@@ -280,10 +294,18 @@ void check_windows(const WorkContext& context, const Params& p) {
   const auto vector_bytes = [&](const schedule::ChunkMap& map, int rank) {
     return Bytes(map.chunk(rank, map.chunks - 1).end * item_bytes(plan.dtype));
   };
+  const auto check_tensors = [&](std::span<const Tensor> tensors, int rank) {
+    const auto world = static_cast<std::size_t>(plan.world.value());
+    for (auto i = static_cast<std::size_t>(rank); i < tensors.size(); i += world) {
+      check(tensors[i].data(), tensors[i].bytes());
+    }
+  };
   const auto check_input = [&](int rank) {
+    if (plan.bucket) return check_tensors(plan.bucket->inputs(), rank);
     check(plan.inputs[static_cast<std::size_t>(rank)], vector_bytes(plan.in, rank));
   };
   const auto check_output = [&](int rank) {
+    if (plan.bucket) return check_tensors(plan.bucket->outputs(), rank);
     check(plan.outputs[static_cast<std::size_t>(rank)], vector_bytes(plan.out, rank));
   };
   check_input(p.rank.value());

@@ -27,6 +27,15 @@ cudaError_t device_name(char* name, std::size_t size, int device) {
   return status;
 }
 
+cudaError_t capture_graph(cudaStream_t stream, cudaGraph_t* graph) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+#if CUDART_VERSION >= 13000
+  return cudaStreamGetCaptureInfo(stream, &status, nullptr, graph, nullptr, nullptr, nullptr);
+#else
+  return cudaStreamGetCaptureInfo_v2(stream, &status, nullptr, graph);
+#endif
+}
+
 void fill_runtime(CudaApi& api) {
   api.get_device_count = cudaGetDeviceCount;
   api.get_device = cudaGetDevice;
@@ -48,6 +57,10 @@ void fill_runtime(CudaApi& api) {
   api.stream_is_capturing = cudaStreamIsCapturing;
   api.stream_begin_capture = cudaStreamBeginCapture;
   api.stream_end_capture = cudaStreamEndCapture;
+  api.capture_graph = capture_graph;
+  api.user_object_create = cudaUserObjectCreate;
+  api.user_object_release = cudaUserObjectRelease;
+  api.graph_retain_user_object = cudaGraphRetainUserObject;
   api.graph_instantiate = cudaGraphInstantiate;
   api.graph_launch = cudaGraphLaunch;
   api.thread_exchange_stream_capture_mode = cudaThreadExchangeStreamCaptureMode;
@@ -155,13 +168,43 @@ void check_cuda(CUresult status, const char* call, int device) {
   check_cuda(static_cast<cudaError_t>(status), call, device);
 }
 
-CurrentDevice::CurrentDevice(int ordinal) : ordinal_(ordinal) {
-  check_cuda(cuda_api().get_device(&previous_), "cudaGetDevice", ordinal);
-  if (previous_ != ordinal_) check_cuda(cuda_api().set_device(ordinal_), "cudaSetDevice", ordinal);
+namespace {
+
+// Makes it current, and says which was.
+int exchange_device(int ordinal) {
+  int previous = -1;
+  check_cuda(cuda_api().get_device(&previous), "cudaGetDevice", ordinal);
+  if (previous != ordinal) check_cuda(cuda_api().set_device(ordinal), "cudaSetDevice", ordinal);
+  return previous;
 }
 
-CurrentDevice::~CurrentDevice() {
-  if (previous_ != ordinal_) static_cast<void>(cuda_api().set_device(previous_));
+void restore_device(int previous, int ordinal) noexcept {
+  if (previous != ordinal) static_cast<void>(cuda_api().set_device(previous));
+}
+
+struct Held {
+  int depth = 0;
+  int ordinal = -1;
+  int previous = -1;
+};
+thread_local Held held;
+
+}  // namespace
+
+CurrentDevice::CurrentDevice(int ordinal)
+    : ordinal_(ordinal), previous_(held.ordinal == ordinal ? ordinal : exchange_device(ordinal)) {}
+
+CurrentDevice::~CurrentDevice() { restore_device(previous_, ordinal_); }
+
+void hold_current_device(int ordinal) {
+  if (held.depth == 0) held = {0, ordinal, exchange_device(ordinal)};
+  ++held.depth;
+}
+
+void release_current_device() noexcept {
+  if (--held.depth > 0) return;
+  restore_device(held.previous, held.ordinal);
+  held = {};
 }
 
 }  // namespace weft

@@ -40,6 +40,13 @@ struct CudaApi {
   decltype(&cudaStreamIsCapturing) stream_is_capturing = nullptr;
   decltype(&cudaStreamBeginCapture) stream_begin_capture = nullptr;
   decltype(&cudaStreamEndCapture) stream_end_capture = nullptr;
+  // The graph that the stream is being captured into.
+  cudaError_t (*capture_graph)(cudaStream_t, cudaGraph_t*) = nullptr;
+  cudaError_t (*user_object_create)(cudaUserObject_t*, void* thing, cudaHostFn_t drop,
+                                    unsigned references, unsigned flags) = nullptr;
+  cudaError_t (*user_object_release)(cudaUserObject_t, unsigned references) = nullptr;
+  cudaError_t (*graph_retain_user_object)(cudaGraph_t, cudaUserObject_t, unsigned references,
+                                          unsigned flags) = nullptr;
   cudaError_t (*graph_instantiate)(cudaGraphExec_t*, cudaGraph_t, unsigned long long) = nullptr;
   decltype(&cudaGraphLaunch) graph_launch = nullptr;
   decltype(&cudaThreadExchangeStreamCaptureMode) thread_exchange_stream_capture_mode = nullptr;
@@ -105,7 +112,12 @@ class CurrentDevice {
 
  private:
   int ordinal_;
-  int previous_ = -1;
+  int previous_;
 };
+
+// A device that stays current on this thread, so that CurrentDevice for it asks and sets nothing,
+// until it is released. Of several in one another only the first counts.
+void hold_current_device(int ordinal);
+void release_current_device() noexcept;
 
 }  // namespace weft

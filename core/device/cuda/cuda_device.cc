@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -217,6 +218,23 @@ DeviceGraph CudaDevice::end_capture(Stream stream) {
   static_cast<void>(cuda_api().graph_destroy(graph));
   check_cuda(status, "cudaGraphInstantiate", ordinal_);
   return {ready};
+}
+
+void CudaDevice::keep_with_capture(Stream stream, std::shared_ptr<void> thing) {
+  const CurrentDevice current(ordinal_);
+  const CudaApi& api = cuda_api();
+  cudaGraph_t graph = nullptr;
+  check_cuda(api.capture_graph(native(stream), &graph), "cudaStreamGetCaptureInfo", ordinal_);
+  auto held = std::make_unique<std::shared_ptr<void>>(std::move(thing));
+  const cudaHostFn_t drop = [](void* given) { delete static_cast<std::shared_ptr<void>*>(given); };
+  cudaUserObject_t object = nullptr;
+  check_cuda(api.user_object_create(&object, held.get(), drop, 1, cudaUserObjectNoDestructorSync),
+             "cudaUserObjectCreate", ordinal_);
+  static_cast<void>(held.release());  // the object's from now on
+  const cudaError_t status =
+      api.graph_retain_user_object(graph, object, 1, cudaGraphUserObjectMove);
+  if (status != cudaSuccess) static_cast<void>(api.user_object_release(object, 1));
+  check_cuda(status, "cudaGraphRetainUserObject", ordinal_);
 }
 
 void CudaDevice::launch(Stream stream, DeviceGraph graph) {

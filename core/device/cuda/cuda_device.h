@@ -39,6 +39,8 @@ class CudaDevice final : public Device {
   Event create_event() override;
   void destroy_event(Event event) noexcept override;
 
+  void enter() override { hold_current_device(ordinal_); }
+  void leave() noexcept override { release_current_device(); }
   void submit(Stream stream, const Work& work) override;
   void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
   void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
@@ -50,6 +52,7 @@ class CudaDevice final : public Device {
   bool is_capturing(Stream stream) override;
   void begin_capture(Stream stream) override;
   DeviceGraph end_capture(Stream stream) override;
+  void keep_with_capture(Stream stream, std::shared_ptr<void> thing) override;
   void launch(Stream stream, DeviceGraph graph) override;
   void destroy_graph(DeviceGraph graph) noexcept override;
   bool query(Event event) override;
@@ -59,6 +62,7 @@ class CudaDevice final : public Device {
   void enable_peer(DeviceId peer) override;
   std::optional<std::string> access_problem(const void* memory, Bytes bytes) const override;
   std::optional<std::string> make_reachable(const void* memory, Bytes bytes) override;
+  std::span<const std::byte> allocation_of(const void* memory) const override;
   std::optional<DeviceId> owner_of(const void* memory) const override;
 
  private:

@@ -64,6 +64,16 @@ std::optional<DeviceId> CudaDevice::owner_of(const void* memory) const {
   return DeviceId{DeviceKind::cuda, DeviceOrdinal(attributes.device)};
 }
 
+std::span<const std::byte> CudaDevice::allocation_of(const void* memory) const {
+  const CudaApi& api = cuda_api();
+  if (!api.mem_get_address_range) return {};
+  const CurrentDevice current(ordinal_);
+  CUdeviceptr begin = 0;
+  std::size_t bytes = 0;
+  if (api.mem_get_address_range(&begin, &bytes, address_of(memory)) != CUDA_SUCCESS) return {};
+  return {reinterpret_cast<const std::byte*>(begin), bytes};
+}
+
 std::optional<std::string> CudaDevice::access_problem(const void* memory, Bytes bytes) const {
   return access_problem(memory, bytes, false);
 }

@@ -72,8 +72,13 @@ class FaultDevice final : public Device {
   bool is_capturing(Stream stream) override { return inner_.is_capturing(stream); }
   void begin_capture(Stream stream) override;
   DeviceGraph end_capture(Stream stream) override { return inner_.end_capture(stream); }
+  void keep_with_capture(Stream stream, std::shared_ptr<void> thing) override {
+    inner_.keep_with_capture(stream, std::move(thing));
+  }
   void launch(Stream stream, DeviceGraph graph) override;
   void destroy_graph(DeviceGraph graph) noexcept override { inner_.destroy_graph(graph); }
+  void enter() override { inner_.enter(); }
+  void leave() noexcept override { inner_.leave(); }
   void submit(Stream stream, const Work& work) override;
   void copy(Stream stream, void* to, const void* from, Bytes bytes) override;
   void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
@@ -88,6 +93,9 @@ class FaultDevice final : public Device {
   }
   std::optional<std::string> make_reachable(const void* memory, Bytes bytes) override {
     return inner_.make_reachable(memory, bytes);
+  }
+  std::span<const std::byte> allocation_of(const void* memory) const override {
+    return inner_.allocation_of(memory);
   }
   std::optional<DeviceId> owner_of(const void* memory) const override {
     return inner_.owner_of(memory);

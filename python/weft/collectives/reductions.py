@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from weft._call import member_list, rank_number, text
+from weft._call import bucket_lists, is_bucket, member_list, rank_number, text
 from weft._errors import invalid, whole_number
 from weft._outputs import split
 from weft.collectives.base import Base, gathered
@@ -63,6 +63,10 @@ class Reductions(Base):
 
         tensors: one a rank, all of one shape and dtype. op: "sum", "avg" (floats only), "min",
         "max" or "prod". out: where the results go, one a rank; None: in place.
+        A bucket: each element of `tensors` (and of `out`) is itself a list of tensors. That is one
+        operation and one launch a rank, and the tensors stay where they are. They are of one dtype,
+        else DTypeMismatch, of any shapes (also empty), the same on every rank for one place in the
+        list. The result is a list of lists; its bits are those of a call for each, by "two_shot".
         algorithm: "ring" (Patarasuk and Yuan 2009), "halving_doubling" (Rabenseifner 2004),
         "hierarchical" and, adding in rank order and so bit for bit alike, "ll", "lamport",
         "one_shot", "one_shot_pull" (needs out=), "two_shot", "push_two_shot", "copy_engine".
@@ -74,9 +78,14 @@ class Reductions(Base):
         ...     largest = fab.all_reduce([a, b], "max", out=[np.empty_like(a), np.empty_like(b)])
         >>> [x.tolist() for x in largest]
         [[4, 5], [4, 5]]
+        >>> with weft.Fabric("sim:2") as fab:
+        ...     sums = fab.all_reduce([[a, np.array([7])], [b, np.array([8])]])
+        >>> [x.tolist() for x in sums[1]]
+        [[5, 7], [15]]
         """
-        inputs = member_list("tensors", tensors, self._devices)
-        outputs = inputs if out is None else member_list("out", out, self._devices)
+        listed = bucket_lists if is_bucket(tensors) else member_list
+        inputs = listed("tensors", tensors, self._devices)
+        outputs = inputs if out is None else listed("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         particular = {} if group_size is None else {"group_size": _positive(group_size)}
         result: list[T] | Work = self._collective(

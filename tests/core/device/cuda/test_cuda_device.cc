@@ -24,6 +24,7 @@ struct Driver {
   cudaMemoryType memory_type = cudaMemoryTypeDevice;
   int owner = 0;
   int current = 3;
+  int asked = 0;         // which device is current
   int handles = 0;       // physical allocations alive
   int reservations = 0;  // address ranges alive
   int mappings = 0;
@@ -39,7 +40,10 @@ cudaError_t answer(cudaError_t status) {
 }
 
 void fill_runtime(CudaApi& api) {
-  api.get_device = [](int* device) { return *device = driver.current, cudaSuccess; };
+  api.get_device = [](int* device) {
+    ++driver.asked;
+    return *device = driver.current, cudaSuccess;
+  };
   api.set_device = [](int device) { return driver.current = device, cudaSuccess; };
   api.malloc = [](void** memory, std::size_t) {
     *memory = driver.memory;
@@ -142,6 +146,27 @@ TEST_CASE("a fill reaches its bytes; a failed one is named") {
   REQUIRE(error);
   CHECK(error->code() == ErrorCode::cuda_error);
   CHECK(error->message().find("cudaMemsetAsync") != std::string::npos);
+}
+
+TEST_CASE("in a scope the device is made current once, and what was current comes back") {
+  const FakeCuda fake;
+  CudaDevice device(1);
+  CudaDevice other(2);
+  driver.asked = 0;
+  {
+    const DeviceScope scope(device);
+    const DeviceScope again(device);
+    CHECK(driver.current == 1);
+    for (int i = 0; i < 3; ++i) device.fill({}, driver.memory, 5, Bytes(2));
+    CHECK(driver.asked == 1);
+    other.fill({}, driver.memory, 6, Bytes(2));
+    CHECK(driver.asked == 2);
+    CHECK(driver.current == 1);
+  }
+  CHECK(driver.current == 3);
+  device.fill({}, driver.memory, 5, Bytes(2));
+  CHECK(driver.asked == 3);
+  CHECK(driver.current == 3);
 }
 
 TEST_CASE("a CUDA error becomes the error it means, names the call and leaves nothing behind") {
