@@ -311,6 +311,7 @@ void check_options(const fabric::Fabric& fabric, const Request& request,
     fail(ErrorCode::world_size, request.name(), ": ", options.streams.size(),
          " streams for a fabric of ", world, " ranks; give one a rank");
   }
+  fabric.check_streams(options.streams);
   if (!options.streams.empty() && fabric.backend() != DeviceKind::cuda) {
     fail(ErrorCode::invalid_argument, request.name(), ": streams= is for CUDA fabrics");
   }

@@ -1,9 +1,11 @@
 // Where a rank's signals, progress and slots lie. One arena a rank, in memory that all peers reach.
 //
-//   [ LaneSignals  blocks x world ][ LaneProgress  blocks x world ][ epochs ][ slots ]
+//   [ LaneSignals  blocks x world ][ LaneProgress  blocks x world ][ epochs ][ left ][ slots ]
 //
 // Epochs are words of protocols that count operations, one a block and family; only their owner
-// touches them. Like counts they start at the fabric's first epoch.
+// touches them. Like counts they start at the fabric's first epoch. A block's `left` word says that
+// it left an operation early: its progress is that of an operation it did not end, so it takes part
+// in none until recover().
 //
 // Plain data and arithmetic: the same on host, simulated devices and CUDA. Lane (block, peer) of
 // rank r's arena carries what `peer` sends to r (data) and what `peer` has read of r's pushes
@@ -32,9 +34,11 @@ struct ArenaLayout {
   constexpr std::int64_t epochs_offset() const {
     return progress_offset() + lanes() * static_cast<std::int64_t>(sizeof(LaneProgress));
   }
+  constexpr std::int64_t left_offset() const {
+    return epochs_offset() + static_cast<std::int64_t>(blocks) * kEpochFamilies * 4;
+  }
   constexpr std::int64_t scratch_offset() const {
-    const std::int64_t end =
-        epochs_offset() + static_cast<std::int64_t>(blocks) * kEpochFamilies * 4;
+    const std::int64_t end = left_offset() + static_cast<std::int64_t>(blocks) * 4;
     return (end + 255) / 256 * 256;
   }
   constexpr std::int64_t bytes() const { return scratch_offset() + scratch_bytes; }
@@ -58,6 +62,10 @@ struct Arena {
   std::uint32_t* epochs(int family) const {
     return reinterpret_cast<std::uint32_t*>(base + layout.epochs_offset()) +
            static_cast<std::ptrdiff_t>(family) * layout.blocks;
+  }
+  // By block.
+  std::uint32_t* left() const {
+    return reinterpret_cast<std::uint32_t*>(base + layout.left_offset());
   }
   std::byte* scratch() const { return base + layout.scratch_offset(); }
 };

@@ -111,7 +111,10 @@ void Fabric::release() noexcept {
   in_flight_.clear();
   ended_.clear();
   // All streams before any memory: a rank's work may still touch a peer's arena.
-  for (RankState& rank : ranks_) rank.device->destroy_stream(std::exchange(rank.stream, {}));
+  for (RankState& rank : ranks_) {
+    rank.device->destroy_stream(std::exchange(rank.stream, {}));
+    rank.device->destroy_event(std::exchange(rank.captured, {}).event);
+  }
   for (RankState& rank : ranks_) {
     rank.device->deallocate_shared(rank.arena.base);
     rank.arena = {};
@@ -138,6 +141,7 @@ void Fabric::reset_signals() {
   for (int family = 0; family < ArenaLayout::kEpochFamilies; ++family) {
     std::fill_n(image.epochs(family), blocks_, first_epoch_);
   }
+  std::fill_n(image.left(), blocks_, 0U);
   const std::shared_ptr<Operation> barrier = std::make_shared<Operation>(*this);
   for (const RankState& rank : ranks_) {
     rank.device->copy(rank.stream, rank.arena.base, header_, Bytes(layout.scratch_offset()));
@@ -216,13 +220,15 @@ void Fabric::record_absence(const Error& error, Rank rank, std::int64_t since_ns
   events_.record(event);
 }
 
+std::span<const FaultRecord> Fabric::fault_records() const {
+  return {fault_records_, ranks_.size() * static_cast<std::size_t>(blocks_)};
+}
+
 std::optional<Error> Fabric::fault_of(const Operation& operation) const {
   // Every fault raises the flag, so that a good operation costs one load.
   if (std::atomic_ref(*abort_flag_).load(std::memory_order_relaxed) == 0) return std::nullopt;
-  const std::span<const FaultRecord> records(fault_records_,
-                                             ranks_.size() * static_cast<std::size_t>(blocks_));
-  return error_from_records(records, world(), blocks_, operation.id(), operation.info().kind_name,
-                            operation.info().timeout_ns);
+  return error_from_records(fault_records(), world(), blocks_, operation.id(),
+                            operation.info().kind_name, operation.info().timeout_ns);
 }
 
 void Fabric::poison_state(const Error& cause) {
@@ -257,6 +263,7 @@ void Fabric::recover() {
   if (forked()) check_usable();
   const MutexLock lock(launch_mutex_);
   decide_ended();
+  notice_captured_fault();
   {
     const MutexLock state_lock(state_mutex_);
     if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");

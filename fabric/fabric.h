@@ -90,6 +90,9 @@ class Fabric {
   // Are these streams, one a rank or none, being captured into their caller's graph? Throws
   // InvalidArgument if only some are, or if ranks of one device share one.
   bool are_capturing(std::span<const Stream> user_streams) const;
+  // InvalidArgument if operations cannot be put on it, or on one of them; one a rank.
+  void check_stream(Rank rank, Stream user_stream) const;
+  void check_streams(std::span<const Stream> user_streams) const;
   // Runs a graph of this fabric, after what is on `user_streams` now. `timed`: see
   // Graph::elapsed_us.
   std::shared_ptr<Operation> replay(const std::shared_ptr<Graph>& graph,
@@ -132,9 +135,10 @@ class Fabric {
     Device* device = nullptr;
     Stream stream{};
     Arena arena{};
-    // Where its last operation was put, and the event of that operation's end.
-    Stream last_stream{};
+    // Where its last operation was put (Device::id_of), and the event of that operation's end.
+    std::uint64_t last_stream = 0;
     Event last_ended{};
+    CaptureLink captured{};  // has an event from the first capture on
   };
 
   explicit Fabric(const FabricOptions& options);
@@ -154,8 +158,11 @@ class Fabric {
   std::shared_ptr<Operation> submit(std::shared_ptr<Operation> operation,
                                     std::span<const Stream> user_streams, Graph* timed)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
-  void follow_last(std::size_t r, Stream stream);
-  void submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed);
+  void follow_last(std::size_t r, Stream stream)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void notice_captured_fault() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   std::shared_ptr<Operation> launch_captured(const PrepareFn& prepare,
                                              std::span<const Stream> user_streams,
                                              std::int64_t enqueue_ns)
@@ -165,9 +172,10 @@ class Fabric {
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
   void take_back(std::shared_ptr<Operation> operation)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
-  void join_ranks(const Graph& graph);
+  void join_ranks(const Graph& graph) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void instantiate(Graph& graph);
   void instantiate_joint(Graph& graph);
+  std::span<const FaultRecord> fault_records() const;
   std::optional<Error> fault_of(const Operation& operation) const;
   void record_absence(const Error& error, Rank rank, std::int64_t since_ns);
   void poison(const Error& cause);        // and end the open rendezvous
@@ -191,6 +199,7 @@ class Fabric {
   mutable Mutex launch_mutex_;  // the order of operations
   // Operations end in the order of their launch: only the first in flight has to be looked at.
   std::int64_t looked_ns_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = 0;
+  bool has_captures_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = false;  // of callers
   InFlight in_flight_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
   std::vector<std::shared_ptr<Operation>> ended_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_));
   std::uint64_t next_id_ WEFT_THREAD_SAFETY(guarded_by(launch_mutex_)) = 0;

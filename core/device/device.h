@@ -26,6 +26,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "core/base/clock.h"
 #include "core/base/types.h"
@@ -88,6 +89,17 @@ struct Work {
   }
 };
 
+// What ties the works of one rank that callers capture into graphs of theirs to each other and to
+// the rank's other operations. Whenever such a graph runs, the first work waits for what the event
+// last recorded, the others follow one another whatever streams they are captured on, and the event
+// is recorded after the last.
+struct CaptureLink {
+  Event event{};
+  std::uint64_t capture = 0;  // the one that is under way, or was last
+  std::vector<void*> last{};  // its nodes that the next work follows
+  void* end = nullptr;        // its node that records the event
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -115,6 +127,13 @@ class Device {
   virtual void enter() {}
   virtual void leave() noexcept {}
 
+  // Which stream it is, for as long as the process lives: handles come back after a stream's end.
+  virtual std::uint64_t id_of(Stream stream) {
+    return reinterpret_cast<std::uintptr_t>(stream.handle);
+  }
+  // Why operations cannot be put on it; nothing if they can.
+  virtual std::optional<std::string> stream_problem(Stream) const { return std::nullopt; }
+
   virtual void submit(Stream stream, const Work& work) = 0;
   // Bytes between any two places this device can reach, in stream order.
   virtual void copy(Stream stream, void* to, const void* from, Bytes bytes) = 0;
@@ -135,6 +154,9 @@ class Device {
   // The graph that is being recorded, and all that is made from it, keeps this. Its end may come on
   // any thread, and must not call the device.
   virtual void keep_with_capture(Stream stream, std::shared_ptr<void> thing);
+  // Around a work of the link's rank that is captured on the stream.
+  virtual void enter_capture(Stream stream, CaptureLink& link);
+  virtual void leave_capture(Stream stream, CaptureLink& link);
   virtual void launch(Stream stream, DeviceGraph graph);
   virtual void destroy_graph(DeviceGraph) noexcept {}
   // Has everything before the last record() happened? An event never recorded is done.

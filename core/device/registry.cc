@@ -48,6 +48,8 @@ double Device::elapsed_us(Event, Event) { no_such_call(*this, "clock"); }
 void Device::begin_capture(Stream) { no_such_call(*this, "graphs"); }
 DeviceGraph Device::end_capture(Stream) { no_such_call(*this, "graphs"); }
 void Device::keep_with_capture(Stream, std::shared_ptr<void>) { no_such_call(*this, "graphs"); }
+void Device::enter_capture(Stream, CaptureLink&) { no_such_call(*this, "graphs"); }
+void Device::leave_capture(Stream, CaptureLink&) { no_such_call(*this, "graphs"); }
 void Device::launch(Stream, DeviceGraph) { no_such_call(*this, "graphs"); }
 
 Device& device(DeviceId id) {

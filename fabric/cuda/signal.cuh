@@ -9,6 +9,8 @@
 //      in debug and release builds.
 //   3. A block writes at most one FaultRecord: the first thread to leave writes it. Who times out
 //      also raises the abort flag.
+//   4. A block that left an operation of lanes takes part in no later one: it returns from
+//      begin_block() before it signals or moves anything.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +32,23 @@ __device__ inline LaneProgress* progress(std::byte* arena, const ArenaLayout& la
   return reinterpret_cast<LaneProgress*>(arena + layout.progress_offset()) +
          (block * layout.world + peer);
 }
+// The block's word that says it left an operation.
+__device__ inline std::uint32_t* left_word(std::byte* arena, const ArenaLayout& layout, int block) {
+  return reinterpret_cast<std::uint32_t*>(arena + layout.left_offset()) + block;
+}
+
+// The first barrier of a block, all threads; false: it left an operation before this one.
+__device__ inline bool begin_block(const std::uint32_t* left_word) {
+  return __syncthreads_or(threadIdx.x == 0 && *left_word != 0) == 0;
+}
 
 // Whether the block is leaving early, and why. One a thread; all share a word in shared memory.
 class FaultLatch {
  public:
-  __device__ FaultLatch(std::uint32_t* shared_left, FaultRecord* record, const WaitLimits& limits)
-      : left_(shared_left), record_(record), limits_(limits) {}
+  // `left_word`: in the arena, or null for operations that do not count on lanes.
+  __device__ FaultLatch(std::uint32_t* shared_left, FaultRecord* record, const WaitLimits& limits,
+                        std::uint32_t* left_word = nullptr)
+      : left_(shared_left), left_word_(left_word), record_(record), limits_(limits) {}
 
   // sync(cuda-left): acquire - pairs with release in leave()
   __device__ bool left() const { return ptx::ld_acquire_cta(left_) != 0; }
@@ -45,6 +58,7 @@ class FaultLatch {
                         std::uint32_t expected, std::uint32_t seen) {
     // sync(cuda-left): release - publishes that the block leaves; pairs with acquire in left()
     if (atomicExch(left_, 1U) != 0) return;
+    if (left_word_) *left_word_ = 1;
     if (outcome == Outcome::timeout && limits_.abort_flag) {
       ptx::st_relaxed_sys(limits_.abort_flag, 1U);
     }
@@ -87,6 +101,7 @@ class FaultLatch {
   static constexpr std::int64_t kCyclesToCheck = 200000;  // 0.1 ms at 2 GHz
 
   std::uint32_t* left_;
+  std::uint32_t* left_word_;
   FaultRecord* record_;
   WaitLimits limits_;
   std::int64_t deadline_ = 0;

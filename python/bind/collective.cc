@@ -115,7 +115,10 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
     stream_handles = current_streams(*fabric, tensor_of_each(out ? *out : tensors, tensors));
     ordered = stream_handles.has_value();
   }
+  const bool given = stream_handles && !ordered;
   call.streams = user_streams(*fabric, stream_handles);
+  // Into a capture nothing from outside can be ordered.
+  ordered = ordered || (given && fabric->are_capturing(call.streams));
   call.options.streams = call.streams;
   if (tensors.size() > 0 && is_tensor_list(tensors[0])) {
     auto bucket = import_bucket(*fabric, tensors, out, call.streams);
@@ -164,6 +167,7 @@ OperationHandle run_rank_collective(const std::shared_ptr<Fabric>& fabric, int r
     if (stream_handle || fabric->backend() == DeviceKind::cuda) {
       const auto handle = static_cast<std::intptr_t>(stream_handle.value_or(0));
       call.streams.push_back({reinterpret_cast<void*>(handle)});
+      fabric->check_stream(Rank(rank), call.streams.front());
     }
     const std::int64_t consumer = consumer_stream(call.streams, 0);
     mine.is_bucket = is_tensor_list(tensor);

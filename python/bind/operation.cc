@@ -103,6 +103,7 @@ std::vector<Stream> user_streams(const Fabric& fabric,
     for (const std::int64_t handle : *handles) {
       streams.push_back({reinterpret_cast<void*>(static_cast<std::intptr_t>(handle))});
     }
+    fabric.check_streams(streams);
   } else if (fabric.backend() == DeviceKind::cuda) {
     streams.resize(static_cast<std::size_t>(fabric.world().value()));  // the default stream
   }

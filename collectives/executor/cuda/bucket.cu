@@ -117,18 +117,20 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ Bucke
   const int block = static_cast<int>(blockIdx.x);
   std::uint64_t* item = rooms[threadIdx.x / kLanes];
   if (threadIdx.x == 0) left = 0;
-  fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits);
+  std::uint32_t* left_word =
+      fabric::cuda::left_word(params.arenas[params.rank], params.layout, block);
+  fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits, left_word);
   Tokens tokens(params.arenas, params.layout, params.rank, block);
   ItemWalk walk(params, item);
-  __syncthreads();
+  if (!fabric::cuda::begin_block(left_word)) return;
   if (!fault_at(params, 0, latch)) return;
-  if (!tokens.pass(kEntered, false, 0, latch)) return;
+  if (!tokens.pass(kEntered, Tokens::Pass::enter, 0, latch)) return;
   with_rank_order_of<Order>(params.dtype, params.op, params.layout.world, [&](auto reduction) {
 #pragma unroll 1
     while (walk.next()) reduce_item<Order>(reduction, params, item);
   });
   if (!fault_at(params, 1, latch)) return;
-  if (!tokens.pass(kMoved, true, 1, latch)) return;
+  if (!tokens.pass(kMoved, Tokens::Pass::leave, 1, latch)) return;
   tokens.finish(kMoved);
 }
 

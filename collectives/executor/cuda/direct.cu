@@ -88,14 +88,17 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ Direc
   __shared__ std::uint32_t left;
   const int block = static_cast<int>(blockIdx.x);
   if (threadIdx.x == 0) left = 0;
-  fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits);
+  std::uint32_t* left_word =
+      fabric::cuda::left_word(params.arenas[params.rank], params.layout, block);
+  fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits, left_word);
   Tokens tokens(params.arenas, params.layout, params.rank, block);
-  __syncthreads();
+  if (!fabric::cuda::begin_block(left_word)) return;
   if (!fault_at(params, 0, latch)) return;
-  if (!tokens.pass(kEntered, false, 0, latch)) return;
+  if (!tokens.pass(kEntered, Tokens::Pass::enter, 0, latch)) return;
   move_all<Order>(params);
   if (!fault_at(params, 1, latch)) return;
-  if (!tokens.pass(kMoved, params.pushes, 1, latch)) return;
+  const auto kind = params.pushes ? Tokens::Pass::leave : Tokens::Pass::part;
+  if (!tokens.pass(kMoved, kind, 1, latch)) return;
   tokens.finish(kMoved);
 }
 

@@ -77,22 +77,10 @@ LaunchGraphs::~LaunchGraphs() = default;
 
 void LaunchGraphs::prepare() {
   if (wanted_.empty()) return;
-  // Somebody may be capturing a stream: what follows is no part of that.
-  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-  check_cuda(cuda_api().thread_exchange_stream_capture_mode(&mode),
-             "cudaThreadExchangeStreamCaptureMode");
-  const auto put_back = [&] {
-    static_cast<void>(cuda_api().thread_exchange_stream_capture_mode(&mode));
-  };
-  try {
-    for (Entry* entry : wanted_) entry->make();
-  } catch (...) {
-    wanted_.clear();
-    put_back();
-    throw;
-  }
+  const OutsideCaptures outside;
+  const std::vector<Entry*> wanted = std::move(wanted_);
   wanted_.clear();
-  put_back();
+  for (Entry* entry : wanted) entry->make();
 }
 
 void LaunchGraphs::launch(const WorkContext& context, Rank rank, const KernelCall& call) {

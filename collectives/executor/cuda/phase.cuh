@@ -27,22 +27,33 @@ class Tokens {
     start_ = *progress_;
   }
 
+  // What a barrier stands for beside its count.
+  enum class Pass : std::uint8_t {
+    enter,  // what was in the peers' memory before their kernels began is what is loaded from now
+            // on
+    leave,  // what was written is visible to kernels that come after this one, on every rank
+    part,   // nothing was written that anybody else reads
+  };
+
   // All threads of the block: every peer's block of this number has come as far, its loads are
-  // done. `publishes`: and what it wrote is visible to kernels that come after this one. (Not to
-  // this one: the fence that makes the relaxed poll an acquire is the kernel's end.) False: the
-  // block leaves.
-  __device__ bool pass(std::uint32_t count, bool publishes, int step,
-                       fabric::cuda::FaultLatch& latch) {
+  // done. False: the block leaves.
+  __device__ bool pass(std::uint32_t count, Pass kind, int step, fabric::cuda::FaultLatch& latch) {
     __syncthreads();
     if (progress_) {
-      if (publishes) {
+      if (kind == Pass::leave) {
         fabric::cuda::publish(out_, start_.sent + count);
       } else {
         ptx::st_relaxed_sys(out_, start_.sent + count);
       }
       fabric::cuda::LaneWait wait(in_, start_.received, false, fabric::Awaited::data, rank_, peer_);
       latch.stop_clock();
-      wait.reach_relaxed(count, step, latch);
+      // On the way in an acquire: an earlier kernel of another library may have left lines of a
+      // peer's memory in the L1 cache. On the way out the kernel's end is one.
+      if (kind == Pass::enter) {
+        wait.reach(count, step, latch);
+      } else {
+        wait.reach_relaxed(count, step, latch);
+      }
     }
     __syncthreads();
     return !latch.left();

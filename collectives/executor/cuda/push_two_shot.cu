@@ -287,8 +287,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     shared.reduced[threadIdx.x] = 0;
   }
   if (threadIdx.x == 0) shared.arrived = shared.credited = shared.left = 0;
-  FaultLatch latch(&shared.left, params.records + block.index, params.limits);
-  __syncthreads();
+  std::uint32_t* left_word =
+      fabric::cuda::left_word(params.arenas[params.rank], params.layout, block.index);
+  FaultLatch latch(&shared.left, params.records + block.index, params.limits, left_word);
+  if (!fabric::cuda::begin_block(left_word)) return;
   if (params.fault.action != FaultPoint::Action::none) {
     if (threadIdx.x == 0) pass_fault(params.fault, params.rank, 0, latch);
     __syncthreads();

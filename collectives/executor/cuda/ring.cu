@@ -314,8 +314,9 @@ __device__ void start_block(Shared& shared) {
   const int index = static_cast<int>(blockIdx.x);
   const Lanes lanes(params, index);
   if (threadIdx.x == 0) start_block(shared);
-  __syncthreads();
-  FaultLatch latch(&shared.left, params.records + index, params.limits);
+  std::uint32_t* left_word = fabric::cuda::left_word(params.arena, params.layout, index);
+  if (!fabric::cuda::begin_block(left_word)) return;
+  FaultLatch latch(&shared.left, params.records + index, params.limits, left_word);
   const Block block{params, shared, stages, index, lanes};
   if (warp < kConsumerWarps) {
     consume(block, latch);

@@ -86,8 +86,9 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ RingP
   const int block = static_cast<int>(blockIdx.x);
   const bool speaks = threadIdx.x == 0;
   if (speaks) left = 0;
-  __syncthreads();
-  fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits);
+  std::uint32_t* left_word = fabric::cuda::left_word(params.arena, params.layout, block);
+  if (!fabric::cuda::begin_block(left_word)) return;
+  fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits, left_word);
   const Lanes lanes(params, block);
   fabric::cuda::LaneWait data = lanes.wait_data(params);
   fabric::cuda::LaneWait credit = lanes.wait_credit(params);

@@ -27,14 +27,39 @@ cudaError_t device_name(char* name, std::size_t size, int device) {
   return status;
 }
 
-cudaError_t capture_graph(cudaStream_t stream, cudaGraph_t* graph) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+// The edges that weft asks for and makes are plain ones.
 #if CUDART_VERSION >= 13000
-  return cudaStreamGetCaptureInfo(stream, &status, nullptr, graph, nullptr, nullptr, nullptr);
-#else
-  return cudaStreamGetCaptureInfo_v2(stream, &status, nullptr, graph);
-#endif
+cudaError_t capture_state(cudaStream_t stream, CaptureState* state) {
+  const cudaGraphEdgeData* edges = nullptr;
+  return cudaStreamGetCaptureInfo(stream, &state->status, &state->id, &state->graph, &state->last,
+                                  &edges, &state->count);
 }
+cudaError_t capture_follow(cudaStream_t stream, cudaGraphNode_t* nodes, std::size_t count) {
+  return cudaStreamUpdateCaptureDependencies(stream, nodes, nullptr, count,
+                                             cudaStreamAddCaptureDependencies);
+}
+cudaError_t graph_add_edge(cudaGraph_t graph, cudaGraphNode_t from, cudaGraphNode_t to) {
+  return cudaGraphAddDependencies(graph, &from, &to, nullptr, 1);
+}
+cudaError_t graph_remove_edge(cudaGraph_t graph, cudaGraphNode_t from, cudaGraphNode_t to) {
+  return cudaGraphRemoveDependencies(graph, &from, &to, nullptr, 1);
+}
+#else
+cudaError_t capture_state(cudaStream_t stream, CaptureState* state) {
+  return cudaStreamGetCaptureInfo_v2(stream, &state->status, &state->id, &state->graph,
+                                     &state->last, &state->count);
+}
+cudaError_t capture_follow(cudaStream_t stream, cudaGraphNode_t* nodes, std::size_t count) {
+  return cudaStreamUpdateCaptureDependencies(stream, nodes, count,
+                                             cudaStreamAddCaptureDependencies);
+}
+cudaError_t graph_add_edge(cudaGraph_t graph, cudaGraphNode_t from, cudaGraphNode_t to) {
+  return cudaGraphAddDependencies(graph, &from, &to, 1);
+}
+cudaError_t graph_remove_edge(cudaGraph_t graph, cudaGraphNode_t from, cudaGraphNode_t to) {
+  return cudaGraphRemoveDependencies(graph, &from, &to, 1);
+}
+#endif
 
 void fill_runtime(CudaApi& api) {
   api.get_device_count = cudaGetDeviceCount;
@@ -57,7 +82,12 @@ void fill_runtime(CudaApi& api) {
   api.stream_is_capturing = cudaStreamIsCapturing;
   api.stream_begin_capture = cudaStreamBeginCapture;
   api.stream_end_capture = cudaStreamEndCapture;
-  api.capture_graph = capture_graph;
+  api.stream_get_id = cudaStreamGetId;
+  api.capture_state = capture_state;
+  api.capture_follow = capture_follow;
+  api.graph_add_event_record = cudaGraphAddEventRecordNode;
+  api.graph_add_edge = graph_add_edge;
+  api.graph_remove_edge = graph_remove_edge;
   api.user_object_create = cudaUserObjectCreate;
   api.user_object_release = cudaUserObjectRelease;
   api.graph_retain_user_object = cudaGraphRetainUserObject;
@@ -190,6 +220,15 @@ struct Held {
 thread_local Held held;
 
 }  // namespace
+
+OutsideCaptures::OutsideCaptures() {
+  check_cuda(cuda_api().thread_exchange_stream_capture_mode(&mode_),
+             "cudaThreadExchangeStreamCaptureMode");
+}
+
+OutsideCaptures::~OutsideCaptures() {
+  static_cast<void>(cuda_api().thread_exchange_stream_capture_mode(&mode_));
+}
 
 CurrentDevice::CurrentDevice(int ordinal)
     : ordinal_(ordinal), previous_(held.ordinal == ordinal ? ordinal : exchange_device(ordinal)) {}

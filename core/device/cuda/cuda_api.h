@@ -18,6 +18,15 @@
 
 namespace weft {
 
+// What a stream is being captured into, and the nodes that the next one will follow.
+struct CaptureState {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  unsigned long long id = 0;
+  cudaGraph_t graph = nullptr;
+  const cudaGraphNode_t* last = nullptr;
+  std::size_t count = 0;
+};
+
 struct CudaApi {
   // Runtime
   decltype(&cudaGetDeviceCount) get_device_count = nullptr;
@@ -40,8 +49,14 @@ struct CudaApi {
   decltype(&cudaStreamIsCapturing) stream_is_capturing = nullptr;
   decltype(&cudaStreamBeginCapture) stream_begin_capture = nullptr;
   decltype(&cudaStreamEndCapture) stream_end_capture = nullptr;
-  // The graph that the stream is being captured into.
-  cudaError_t (*capture_graph)(cudaStream_t, cudaGraph_t*) = nullptr;
+  decltype(&cudaStreamGetId) stream_get_id = nullptr;
+  cudaError_t (*capture_state)(cudaStream_t, CaptureState*) = nullptr;
+  // What is captured next on the stream also follows these nodes.
+  cudaError_t (*capture_follow)(cudaStream_t, cudaGraphNode_t* nodes, std::size_t count) = nullptr;
+  cudaError_t (*graph_add_event_record)(cudaGraphNode_t*, cudaGraph_t, const cudaGraphNode_t* after,
+                                        std::size_t count, cudaEvent_t) = nullptr;
+  cudaError_t (*graph_add_edge)(cudaGraph_t, cudaGraphNode_t from, cudaGraphNode_t to) = nullptr;
+  cudaError_t (*graph_remove_edge)(cudaGraph_t, cudaGraphNode_t from, cudaGraphNode_t to) = nullptr;
   cudaError_t (*user_object_create)(cudaUserObject_t*, void* thing, cudaHostFn_t drop,
                                     unsigned references, unsigned flags) = nullptr;
   cudaError_t (*user_object_release)(cudaUserObject_t, unsigned references) = nullptr;
@@ -101,6 +116,19 @@ void replace_cuda_api(const CudaApi* api);
 void check_cuda(cudaError_t status, const char* call, int device = -1);
 // The same for the driver's calls.
 void check_cuda(CUresult status, const char* call, int device = -1);
+
+// While it lives, this thread's calls that must not come during a capture do not end one of another
+// thread's, or of its own.
+class OutsideCaptures {
+ public:
+  OutsideCaptures();
+  ~OutsideCaptures();
+  OutsideCaptures(const OutsideCaptures&) = delete;
+  OutsideCaptures& operator=(const OutsideCaptures&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
 
 // Makes a device the calling thread's current one, and puts the one before back.
 class CurrentDevice {

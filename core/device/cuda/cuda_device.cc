@@ -179,14 +179,6 @@ void CudaDevice::wait(Stream stream, Event event) {
              "cudaStreamWaitEvent", ordinal_);
 }
 
-bool CudaDevice::is_capturing(Stream stream) {
-  const CurrentDevice current(ordinal_);
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check_cuda(cuda_api().stream_is_capturing(native(stream), &status), "cudaStreamIsCapturing",
-             ordinal_);
-  return status != cudaStreamCaptureStatusNone;
-}
-
 Event CudaDevice::create_timed_event() {
   const CurrentDevice current(ordinal_);
   cudaEvent_t event = nullptr;
@@ -202,53 +194,10 @@ double CudaDevice::elapsed_us(Event start, Event end) {
   return 1e3 * static_cast<double>(milliseconds);
 }
 
-void CudaDevice::begin_capture(Stream stream) {
-  const CurrentDevice current(ordinal_);
-  check_cuda(cuda_api().stream_begin_capture(native(stream), cudaStreamCaptureModeThreadLocal),
-             "cudaStreamBeginCapture", ordinal_);
-}
-
-DeviceGraph CudaDevice::end_capture(Stream stream) {
-  const CurrentDevice current(ordinal_);
-  cudaGraph_t graph = nullptr;
-  check_cuda(cuda_api().stream_end_capture(native(stream), &graph), "cudaStreamEndCapture",
-             ordinal_);
-  cudaGraphExec_t ready = nullptr;
-  const cudaError_t status = cuda_api().graph_instantiate(&ready, graph, 0);
-  static_cast<void>(cuda_api().graph_destroy(graph));
-  check_cuda(status, "cudaGraphInstantiate", ordinal_);
-  return {ready};
-}
-
-void CudaDevice::keep_with_capture(Stream stream, std::shared_ptr<void> thing) {
-  const CurrentDevice current(ordinal_);
-  const CudaApi& api = cuda_api();
-  cudaGraph_t graph = nullptr;
-  check_cuda(api.capture_graph(native(stream), &graph), "cudaStreamGetCaptureInfo", ordinal_);
-  auto held = std::make_unique<std::shared_ptr<void>>(std::move(thing));
-  const cudaHostFn_t drop = [](void* given) { delete static_cast<std::shared_ptr<void>*>(given); };
-  cudaUserObject_t object = nullptr;
-  check_cuda(api.user_object_create(&object, held.get(), drop, 1, cudaUserObjectNoDestructorSync),
-             "cudaUserObjectCreate", ordinal_);
-  static_cast<void>(held.release());  // the object's from now on
-  const cudaError_t status =
-      api.graph_retain_user_object(graph, object, 1, cudaGraphUserObjectMove);
-  if (status != cudaSuccess) static_cast<void>(api.user_object_release(object, 1));
-  check_cuda(status, "cudaGraphRetainUserObject", ordinal_);
-}
-
-void CudaDevice::launch(Stream stream, DeviceGraph graph) {
-  const CurrentDevice current(ordinal_);
-  check_cuda(cuda_api().graph_launch(static_cast<cudaGraphExec_t>(graph.handle), native(stream)),
-             "cudaGraphLaunch", ordinal_);
-}
-
-void CudaDevice::destroy_graph(DeviceGraph graph) noexcept {
-  if (!graph.handle) return;
-  static_cast<void>(cuda_api().graph_exec_destroy(static_cast<cudaGraphExec_t>(graph.handle)));
-}
-
 bool CudaDevice::query(Event event) {
+  // Somebody may be capturing a stream, on this thread or another: to ask is no part of that, and
+  // must not end it.
+  const OutsideCaptures outside;
   const cudaError_t status = cuda_api().event_query(native(event));
   if (status == cudaErrorNotReady) {
     static_cast<void>(cuda_api().get_last_error());

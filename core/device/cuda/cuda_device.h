@@ -53,6 +53,10 @@ class CudaDevice final : public Device {
   void begin_capture(Stream stream) override;
   DeviceGraph end_capture(Stream stream) override;
   void keep_with_capture(Stream stream, std::shared_ptr<void> thing) override;
+  void enter_capture(Stream stream, CaptureLink& link) override;
+  void leave_capture(Stream stream, CaptureLink& link) override;
+  std::uint64_t id_of(Stream stream) override;
+  std::optional<std::string> stream_problem(Stream stream) const override;
   void launch(Stream stream, DeviceGraph graph) override;
   void destroy_graph(DeviceGraph graph) noexcept override;
   bool query(Event event) override;

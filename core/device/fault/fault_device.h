@@ -75,6 +75,16 @@ class FaultDevice final : public Device {
   void keep_with_capture(Stream stream, std::shared_ptr<void> thing) override {
     inner_.keep_with_capture(stream, std::move(thing));
   }
+  void enter_capture(Stream stream, CaptureLink& link) override {
+    inner_.enter_capture(stream, link);
+  }
+  void leave_capture(Stream stream, CaptureLink& link) override {
+    inner_.leave_capture(stream, link);
+  }
+  std::uint64_t id_of(Stream stream) override { return inner_.id_of(stream); }
+  std::optional<std::string> stream_problem(Stream stream) const override {
+    return inner_.stream_problem(stream);
+  }
   void launch(Stream stream, DeviceGraph graph) override;
   void destroy_graph(DeviceGraph graph) noexcept override { inner_.destroy_graph(graph); }
   void enter() override { inner_.enter(); }

@@ -11,7 +11,7 @@ from typing import Any
 import weft
 from weft.bench.collective import Case
 
-__all__ = ["CapturedGraph", "call", "method_of"]
+__all__ = ["CapturedGraph", "method_of", "prepared"]
 
 
 def method_of(collective: str) -> str:
@@ -23,8 +23,13 @@ def method_of(collective: str) -> str:
     return "send_recv" if collective == "p2p" else collective
 
 
-def call(fabric: Any, case: Case, inputs: Sequence[Any], out: Sequence[Any], **more: Any) -> Any:
-    """One operation of `case`, all ranks at once. more: algorithm=, timeout=, async_op=, ..."""
+def prepared(
+    fabric: Any, case: Case, inputs: Sequence[Any], out: Sequence[Any], **more: Any
+) -> Callable[..., Any]:
+    """One operation of `case`, all ranks at once, to be called: what a user would have written.
+
+    more: algorithm=, timeout=, async_op=, ...; the function that comes back takes them too.
+    """
     method = method_of(case.collective)
     given = list(inputs)
     if not case.in_place:
@@ -40,7 +45,11 @@ def call(fabric: Any, case: Case, inputs: Sequence[Any], out: Sequence[Any], **m
             None if target is None else vector
             for vector, target in zip(given, more["to"], strict=True)
         ]
-    return getattr(fabric, method)(given, **more)
+
+    def operation(**now: Any) -> Any:
+        return getattr(fabric, method)(given, **more, **now)
+
+    return operation
 
 
 class CapturedGraph:

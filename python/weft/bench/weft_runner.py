@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from weft.bench.buffers import BufferSets, HostMemory, Memory, WeftMemory
-from weft.bench.calls import CapturedGraph, call
+from weft.bench.calls import CapturedGraph, prepared
 
 if TYPE_CHECKING:
     from weft.bench.collective import Case
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from weft.fabric import Fabric
 
 __all__ = ["WeftRunner"]
+
+Call = Callable[..., Any]
 
 
 def _nothing(size: int = 0) -> None:
@@ -54,6 +56,7 @@ class WeftRunner:
 
     def _forget(self) -> None:
         self._buffers: BufferSets | None = None
+        self._calls: list[Call] = []
         self._graph: CapturedGraph | None = None
         self._lead: CapturedGraph | None = None
         self._ahead: BufferSets | None = None
@@ -63,17 +66,18 @@ class WeftRunner:
         self._case, self._load = case, load
         self._buffers = BufferSets(self._memory, case, load.sets)
         self._buffers.fill()
-        work = self._start(self._buffers, 0)
+        self._calls = self._calls_on(self._buffers)
+        work = self._calls[0](async_op=True)
         work.wait()
         self._info = work.info
         for _ in range(load.warmup):
-            self._operations(self._buffers, 1)
+            self._operations(1)
         if load.mode == "graph":
-            self._graph = self._capture(self._buffers, load.iterations)
+            self._graph = self._capture(self._calls, load.iterations)
             self._info |= self._graph.info()
             if load.lead:
                 self._ahead = BufferSets(self._memory, case, 1)
-                self._lead = self._capture(self._ahead, load.iterations)
+                self._lead = self._capture(self._calls_on(self._ahead), load.iterations)
             self._sample()
 
     def round(self) -> list[float]:
@@ -84,10 +88,10 @@ class WeftRunner:
         count = self._load.check_iterations(self._case)
         graph = self._graph
         if graph is not None and count != self._load.iterations:
-            graph = self._capture(self._buffers, count)
+            graph = self._capture(self._calls, count)
         self._buffers.fill()
         if graph is None:
-            self._operations(self._buffers, count)
+            self._operations(count)
         else:
             graph.timed()
         return self._buffers.wrong()
@@ -112,43 +116,35 @@ class WeftRunner:
 
     def _sample(self) -> float:
         """Seconds of one operation, the mean of a sample's."""
-        assert self._buffers is not None
         if self._load.flush_bytes:
             self._flush(self._load.flush_bytes)
         if self._graph is None:
             begin = time.perf_counter()
-            self._operations(self._buffers, self._load.iterations)
+            self._operations(self._load.iterations)
             return (time.perf_counter() - begin) / self._load.iterations
         if self._lead is not None:
             self._lead.launch()
         return self._graph.timed() / self._load.iterations
 
-    def _operations(self, buffers: BufferSets, count: int) -> None:
+    def _operations(self, count: int) -> None:
         """From the first call to the last result; a call itself blocks on simulated devices."""
+        calls, sets = self._calls, len(self._calls)
         last = count if self._simulated else count - 1
         for i in range(last):
-            self._ask(buffers, i)
+            calls[i % sets]()
         if last < count:
-            self._start(buffers, last).wait()
+            calls[last % sets](async_op=True).wait()
 
-    def _capture(self, buffers: BufferSets, count: int) -> CapturedGraph:
+    def _capture(self, calls: list[Call], count: int) -> CapturedGraph:
         def record() -> None:
             for i in range(count):
-                self._ask(buffers, i)
+                calls[i % len(calls)]()
 
         return CapturedGraph(self._fabric, record)
 
-    def _ask(self, buffers: BufferSets, i: int, **more: Any) -> Any:
-        turn = i % len(buffers.inputs)
-        return call(
-            self._fabric,
-            self._case,
-            buffers.inputs[turn],
-            buffers.outputs[turn],
-            **self._arguments,
-            **more,
-        )
-
-    def _start(self, buffers: BufferSets, i: int) -> Any:
-        """The last of some operations, as a Work."""
-        return self._ask(buffers, i, async_op=True)
+    def _calls_on(self, buffers: BufferSets) -> list[Call]:
+        """An operation on each set: nothing but the call itself is left to be timed."""
+        return [
+            prepared(self._fabric, self._case, inputs, outputs, **self._arguments)
+            for inputs, outputs in zip(buffers.inputs, buffers.outputs, strict=True)
+        ]

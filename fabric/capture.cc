@@ -1,0 +1,224 @@
+// Operations that are recorded instead of done: into graphs of weft's own (graph.h), and into those
+// of callers who capture their streams.
+#include <algorithm>
+#include <atomic>
+
+#include "fabric/fabric.h"
+#include "fabric/fault.h"
+#include "fabric/graph.h"
+
+namespace weft::fabric {
+namespace {
+
+constexpr std::int64_t kDrainGrace = 10'000'000'000;  // ns that operations before a capture have
+
+}  // namespace
+
+void Fabric::check_stream(Rank rank, Stream user_stream) const {
+  const auto problem = device(rank).stream_problem(user_stream);
+  if (!problem) return;
+  throw Error(ErrorCode::invalid_argument, concat("rank ", rank, "'s stream: ", *problem),
+              {.rank = rank.value(), .device = device(rank).id().str()});
+}
+
+void Fabric::check_streams(std::span<const Stream> user_streams) const {
+  for (std::size_t r = 0; r < std::min(user_streams.size(), ranks_.size()); ++r) {
+    check_stream(Rank(static_cast<std::int32_t>(r)), user_streams[r]);
+  }
+}
+
+bool Fabric::are_capturing(std::span<const Stream> user_streams) const {
+  std::size_t capturing = 0;
+  for (std::size_t r = 0; r < user_streams.size(); ++r) {
+    if (ranks_[r].device->is_capturing(user_streams[r])) ++capturing;
+  }
+  if (capturing != 0 && capturing != user_streams.size()) {
+    fail(ErrorCode::invalid_argument, capturing, " of ", user_streams.size(),
+         " streams are being captured into a graph: all or none");
+  }
+  if (capturing != 0 && !are_apart(user_streams)) {
+    fail(ErrorCode::invalid_argument,
+         "ranks of one device are captured on one stream, where they would wait for each other");
+  }
+  return capturing != 0;
+}
+
+// While a stream is captured nothing may be asked of any event: this uses an operation of its own.
+// The caller's graph gets the works, with copies of their parameters, and with waits that put them
+// among the rank's other operations in the order in which they are launched.
+std::shared_ptr<Operation> Fabric::launch_captured(const PrepareFn& prepare,
+                                                   std::span<const Stream> user_streams,
+                                                   std::int64_t enqueue_ns) {
+  check_usable();
+  if (recording_) fail(ErrorCode::invalid_argument, "two captures at once");
+  for (RankState& rank : ranks_) {
+    if (!rank.captured.event.handle) rank.captured.event = rank.device->create_event();
+  }
+  auto operation = std::make_shared<Operation>(*this);
+  operation->begin(next_id_, enqueue_ns);
+  prepare(*operation);
+  ++next_id_;
+  has_captures_ = true;
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    ranks_[r].device->enter_capture(user_streams[r], ranks_[r].captured);
+  }
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (!operation->works_[r].run) continue;
+    ranks_[r].device->submit(user_streams[r], operation->works_[r]);
+    if (!operation->captured_) continue;
+    ranks_[r].device->keep_with_capture(user_streams[r], operation->captured_);
+  }
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    ranks_[r].device->leave_capture(user_streams[r], ranks_[r].captured);
+  }
+  operation->drop_kept();
+  return operation;
+}
+
+// Of no operation that weft knows to have been launched; the next call hears of it.
+void Fabric::notice_captured_fault() {
+  if (!has_captures_ || !in_flight_.empty()) return;
+  if (std::atomic_ref(*abort_flag_).load(std::memory_order_relaxed) == 0) return;
+  const std::span<const FaultRecord> records = fault_records();
+  std::uint64_t id = 0;
+  for (const FaultRecord& record : records) id = std::max(id, record.operation);
+  const auto error =
+      error_from_records(records, world(), blocks_, id, "captured operation", timeout_ns_);
+  poison(error.value_or(Error(ErrorCode::collective_aborted, "a captured operation was aborted")));
+}
+
+std::shared_ptr<Operation> Fabric::record(const PrepareFn& prepare, std::int64_t enqueue_ns) {
+  auto operation = std::make_shared<Operation>(*this);
+  operation->begin(next_id_, enqueue_ns);
+  prepare(*operation);
+  ++next_id_;
+  recording_->operations_.push_back(operation);
+  return operation;
+}
+
+void Fabric::begin_capture() {
+  if (forked()) check_usable();
+  const MutexLock lock(launch_mutex_);
+  check_usable();
+  if (recording_) fail(ErrorCode::invalid_argument, "the fabric is already being captured");
+  std::vector<Device*> devices;
+  for (const RankState& rank : ranks_) devices.push_back(rank.device);
+  recording_ = std::make_shared<Graph>(std::move(devices));
+}
+
+std::shared_ptr<Graph> Fabric::end_capture() {
+  const MutexLock lock(launch_mutex_);
+  if (!recording_) fail(ErrorCode::invalid_argument, "the fabric is not being captured");
+  const std::shared_ptr<Graph> graph = std::exchange(recording_, nullptr);
+  check_usable();
+  graph->joint_ = std::any_of(graph->operations_.begin(), graph->operations_.end(),
+                              [](const auto& operation) { return operation->info().joint; });
+  if (!ranks_.front().device->has_graphs()) return graph;
+  // Streams that are captured take no waits from outside: everything before has to have ended.
+  if (!drain(Deadline::after_ns(kDrainGrace))) {
+    fail(ErrorCode::collective_timeout, "capture: operations are still under way");
+  }
+  graph->joint_ ? instantiate_joint(*graph) : instantiate(*graph);
+  return graph;
+}
+
+void Fabric::drop_capture() noexcept {
+  const MutexLock lock(launch_mutex_);
+  recording_.reset();
+}
+
+bool Fabric::capturing() const {
+  const MutexLock lock(launch_mutex_);
+  return recording_ != nullptr;
+}
+
+void Fabric::instantiate(Graph& graph) {
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    Device& device = *ranks_[r].device;
+    device.begin_capture(ranks_[r].stream);
+    std::optional<Error> error;
+    for (const auto& recorded : graph.operations_) {
+      try {
+        if (recorded->works_[r].run) device.submit(ranks_[r].stream, recorded->works_[r]);
+      } catch (const Error& caught) {
+        error = caught;
+        break;
+      }
+    }
+    graph.graphs_.push_back(device.end_capture(ranks_[r].stream));
+    if (error) throw *error;
+  }
+}
+
+// One device graph: it begins on rank 0's stream, and the others join it and come back.
+void Fabric::instantiate_joint(Graph& graph) {
+  for (const RankState& rank : ranks_) graph.edges_.push_back(rank.device->create_event());
+  Device& first = *ranks_.front().device;
+  first.begin_capture(ranks_.front().stream);
+  std::optional<Error> error;
+  try {
+    first.record(graph.edges_.front(), ranks_.front().stream);
+    for (std::size_t r = 1; r < ranks_.size(); ++r) {
+      ranks_[r].device->wait(ranks_[r].stream, graph.edges_.front());
+    }
+    for (const auto& recorded : graph.operations_) {
+      for (std::size_t r = 0; r < ranks_.size(); ++r) {
+        const Work& work = recorded->works_[r];
+        if (work.run) ranks_[r].device->submit(ranks_[r].stream, work);
+      }
+    }
+    for (std::size_t r = 1; r < ranks_.size(); ++r) {
+      ranks_[r].device->record(graph.edges_[r], ranks_[r].stream);
+      first.wait(ranks_.front().stream, graph.edges_[r]);
+    }
+  } catch (const Error& caught) {
+    error = caught;
+  }
+  graph.graphs_.push_back(first.end_capture(ranks_.front().stream));
+  if (error) throw *error;
+}
+
+// A joint graph starts on rank 0's stream, after what is on every rank's.
+void Fabric::join_ranks(const Graph& graph) {
+  Device& first = *ranks_.front().device;
+  const Stream origin = ranks_.front().stream;
+  for (std::size_t r = 1; r < ranks_.size(); ++r) {
+    ranks_[r].device->record(graph.edges_[r], ranks_[r].stream);
+    first.wait(origin, graph.edges_[r]);
+    if (ranks_[r].last_ended.handle) first.wait(origin, ranks_[r].last_ended);
+    if (has_captures_) first.wait(origin, ranks_[r].captured.event);
+  }
+}
+
+std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
+                                          std::span<const Stream> user_streams, bool timed) {
+  const std::int64_t enqueue_ns = now_ns();
+  if (forked()) check_usable();
+  const MutexLock lock(launch_mutex_);
+  // Its records have the numbers of when it was recorded: what has ended must not be taken for it.
+  decide_ended();
+  notice_captured_fault();
+  check_usable();
+  if (recording_) fail(ErrorCode::invalid_argument, "a graph cannot be replayed into a capture");
+  const bool can_time = timed && ranks_.front().device->has_graphs();
+  for (std::size_t r = graph->starts_.size(); can_time && r < ranks_.size(); ++r) {
+    graph->starts_.push_back(ranks_[r].device->create_timed_event());
+    graph->ends_.push_back(ranks_[r].device->create_timed_event());
+  }
+  std::shared_ptr<Operation> operation = idle_operation();
+  operation->begin(next_id_, enqueue_ns);
+  try {
+    operation->describe_replay(graph, timeout_ns_);
+    if (!user_streams.empty() && !runs_on(user_streams, *operation)) {
+      join_user_streams(*operation, user_streams);
+    }
+    if (graph->joint_) join_ranks(*graph);
+  } catch (...) {
+    take_back(std::move(operation));
+    throw;
+  }
+  ++next_id_;
+  return submit(std::move(operation), user_streams, can_time ? graph.get() : nullptr);
+}
+
+}  // namespace weft::fabric

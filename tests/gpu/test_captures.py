@@ -1,0 +1,256 @@
+"""Graphs among other operations: callers' captures, long graphs, faults in them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+import weft
+from gpu.support import torch
+
+SPECS = ["cuda:0x2", pytest.param("cuda:0,1", marks=pytest.mark.gpu2)]
+pytestmark = pytest.mark.gpu1
+SLEEP = 100_000_000  # cycles: a twentieth of a second
+
+
+def synchronize(fabric: weft.Fabric) -> None:
+    for device in sorted(set(fabric.devices)):
+        torch.cuda.synchronize(device)
+
+
+def rooms_on(fabric: weft.Fabric, elements: int) -> list[Any]:
+    return [torch.ones(elements, device=d) for d in fabric.devices]
+
+
+def streams_on(fabric: weft.Fabric) -> list[Any]:
+    return [torch.cuda.Stream(d) for d in fabric.devices]
+
+
+def captured(streams: list[Any], work: Any) -> Any:
+    """A graph of torch's: `work(rank)` on every rank's stream, forked from rank 0's and joined.
+
+    work: called with None, once, between the two, to put on what all ranks do together.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=streams[0], capture_error_mode="relaxed"):
+        fork = torch.cuda.Event()
+        fork.record(streams[0])
+        for stream in streams[1:]:
+            stream.wait_event(fork)
+        for together in (False, True, False):
+            with ExitStack() as on:
+                for rank, stream in enumerate(streams):
+                    on.enter_context(torch.cuda.stream(stream))
+                    if not together:
+                        work(rank, stream)
+                if together:
+                    work(None, None)
+        for stream in streams[1:]:
+            join = torch.cuda.Event()
+            join.record(stream)
+            streams[0].wait_event(join)
+    return graph
+
+
+@pytest.mark.parametrize("algorithm", ["ll", "two_shot", "push_two_shot"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_replays_and_eager_operations_keep_their_order(spec: str, algorithm: str) -> None:
+    """Nothing waits between them but what weft puts there; a swap would give wrong sums."""
+    with weft.Fabric(spec) as fabric:
+        n = fabric.size
+        rooms, others = rooms_on(fabric, 3000), rooms_on(fabric, 3000)
+        wrong = [torch.zeros(2, dtype=torch.int64, device=d) for d in fabric.devices]
+        streams, eager = streams_on(fabric), streams_on(fabric)
+        seen: set[int] = set()
+
+        def work(rank: int | None, stream: Any) -> None:
+            if rank is None:
+                fabric.all_reduce(rooms, algorithm=algorithm, streams=streams)
+            elif rank not in seen:
+                seen.add(rank)
+                rooms[rank].fill_(rank + 1)
+            else:
+                wrong[rank][0] += (rooms[rank] != n * (n + 1) // 2).sum()
+
+        fabric.all_reduce(rooms, algorithm=algorithm, streams=streams)
+        synchronize(fabric)
+        graph = captured(streams, work)
+        for turn in range(200):
+            with torch.cuda.stream(streams[0]):
+                graph.replay()
+            for _ in range(turn % 3):
+                for rank, stream in enumerate(eager):
+                    with torch.cuda.stream(stream):
+                        others[rank].fill_(10 + rank + turn)
+                fabric.all_reduce(others, algorithm=algorithm, streams=eager)
+                want = n * (10 + turn) + n * (n - 1) // 2
+                for rank, stream in enumerate(eager):
+                    with torch.cuda.stream(stream):
+                        wrong[rank][1] += (others[rank] != want).sum()
+        synchronize(fabric)
+        assert [w.tolist() for w in wrong] == [[0, 0]] * n
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_operations_of_one_capture_follow_each_other(spec: str) -> None:
+    """On streams of each rank that nothing else orders."""
+    with weft.Fabric(spec) as fabric:
+        n = fabric.size
+        first, second = rooms_on(fabric, 5000), rooms_on(fabric, 5000)
+        streams, side = streams_on(fabric), streams_on(fabric)
+        seen: set[int] = set()
+
+        def work(rank: int | None, stream: Any) -> None:
+            if rank is None:
+                for turn in range(4):
+                    rooms, on = ((first, streams), (second, side))[turn % 2]
+                    fabric.all_reduce(rooms, algorithm="two_shot", streams=on)
+            elif rank not in seen:
+                seen.add(rank)
+                side[rank].wait_stream(stream)
+                first[rank].fill_(1)
+                second[rank].copy_(first[rank])
+                side[rank].wait_stream(stream)
+            else:
+                stream.wait_stream(side[rank])
+
+        fabric.all_reduce(first, algorithm="two_shot", streams=streams)
+        synchronize(fabric)
+        graph = captured(streams, work)
+        for _ in range(20):
+            with torch.cuda.stream(streams[0]):
+                graph.replay()
+            synchronize(fabric)
+            for rooms in (first, second):
+                assert all(bool((room == n * n).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_global_capture_is_left_alone_by_operations_under_way(spec: str) -> None:
+    with weft.Fabric(spec) as fabric:
+        rooms = [weft.ones(1000, device=d) for d in fabric.devices]
+        side = streams_on(fabric)
+        fabric.all_reduce(rooms, streams=side)
+        x = torch.zeros(10, device=fabric.devices[0])
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(0), torch.cuda.graph(graph, capture_error_mode="global"):
+            x.add_(1)
+            for stream in side:
+                with torch.cuda.stream(stream):
+                    torch.cuda._sleep(4 * SLEEP)
+            work = fabric.all_reduce(rooms, streams=side, async_op=True)
+            time.sleep(0.1)  # the watchdog looks at the operation meanwhile
+            assert not work.done()
+            x.add_(1)
+        graph.replay()
+        work.wait()
+        synchronize(fabric)
+        assert x.tolist() == [2.0] * 10
+        assert all(room.tolist() == [fabric.size**2] * 1000 for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_fault_in_a_captured_operation_is_told_by_the_next_call(spec: str) -> None:
+    with weft.Fabric(spec, timeout=1.0) as fabric:
+        rooms = rooms_on(fabric, 3000)
+        streams = streams_on(fabric)
+        fabric.all_reduce(rooms, streams=streams)
+        synchronize(fabric)
+        fabric._native.plan_fault(1, 0, "stop")
+
+        def work(rank: int | None, stream: Any) -> None:
+            if rank is None:
+                fabric.all_reduce(rooms, algorithm="two_shot", streams=streams)
+
+        graph = captured(streams, work)
+        fabric._native.plan_fault(-1, -1, "none")
+        for turn in range(2):
+            with torch.cuda.stream(streams[0]):
+                graph.replay()
+            synchronize(fabric)
+            if turn == 0:
+                with pytest.raises(weft.FabricPoisoned, match="rank 1") as caught:
+                    fabric.all_reduce(rooms, streams=streams)
+                assert list(caught.value.culprits) == [1]
+            fabric.recover()
+            for room in rooms:
+                room.fill_(1)
+            synchronize(fabric)
+            fabric.all_reduce(rooms, streams=streams)
+            synchronize(fabric)
+            assert all(bool((room == fabric.size).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("algorithm", ["two_shot", "push_two_shot", "ring"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_rank_that_left_touches_nobody_in_the_next_operation(spec: str, algorithm: str) -> None:
+    """It is launched, and must not take what its peers sent before for the next one's signals."""
+    with weft.Fabric(spec, timeout=0.5) as fabric:
+        rooms, others = rooms_on(fabric, 100_000), rooms_on(fabric, 100_000)
+        streams = streams_on(fabric)
+        fabric.all_reduce(rooms, algorithm=algorithm, streams=streams)
+        synchronize(fabric)
+        fabric._native.plan_fault(0, 1, "stop")
+        work = fabric.all_reduce(rooms, algorithm=algorithm, streams=streams, async_op=True)
+        fabric._native.plan_fault(-1, -1, "none")
+        with torch.cuda.stream(streams[1]):
+            torch.cuda._sleep(SLEEP)
+            seen = others[1].clone()
+        later = fabric.all_reduce(others, algorithm=algorithm, streams=streams, async_op=True)
+        for launched in (work, later):
+            with pytest.raises(weft.CollectiveTimeout):
+                launched.wait()
+        synchronize(fabric)
+        assert bool((seen == 1).all())
+        fabric.recover()
+        for room in others:
+            room.fill_(1)
+        synchronize(fabric)
+        fabric.all_reduce(others, algorithm=algorithm)
+        synchronize(fabric)
+        assert all(bool((room == fabric.size).all()) for room in others)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_per_thread_default_stream_is_refused(spec: str) -> None:
+    with weft.Fabric(spec) as fabric:
+        rooms = rooms_on(fabric, 10)
+        with pytest.raises(weft.InvalidArgument, match="per-thread") as caught:
+            fabric.all_reduce(rooms, streams=[0, 2])
+        assert caught.value.rank == 1
+        assert all(bool((room == 1).all()) for room in rooms)
+
+
+def test_ranks_of_one_device_run_any_mixture_in_one_graph() -> None:
+    with weft.Fabric("cuda:0x8") as fabric:
+        rooms = rooms_on(fabric, 15_000)
+        graph = weft.Graph()
+        with graph.capture(fabric):
+            for algorithm in ("copy_engine", "ll", "ring", "copy_engine", "two_shot"):
+                fabric.all_reduce(rooms, "avg", algorithm=algorithm)
+        for _ in range(10):
+            for rank, room in enumerate(rooms):
+                room.fill_(rank)
+            torch.cuda.synchronize()
+            graph.replay()
+            torch.cuda.synchronize()
+            assert all(bool((room == 3.5).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_long_graph(spec: str) -> None:
+    with weft.Fabric(spec) as fabric:
+        rooms = rooms_on(fabric, 256)
+        graph = weft.Graph()
+        with graph.capture(fabric):
+            for _ in range(20_000):
+                fabric.all_reduce(rooms, "max")
+        for turn in range(3):
+            for rank, room in enumerate(rooms):
+                room.fill_(rank + turn)
+            graph.replay()
+            synchronize(fabric)
+            assert all(bool((room == turn + fabric.size - 1).all()) for room in rooms)
