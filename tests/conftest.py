@@ -1,7 +1,8 @@
 """Options of the whole test suite: rounds of the concurrent tests, shards, and time limits.
 
 `--stress=N` runs every test marked `stress` N times; `--shard=i/k` runs every k-th test from the
-i-th on (1-based). Where pytest-timeout is not installed its settings are known and do nothing.
+i-th on (1-based); `--soak=X` does the share X of the soak tests on GPUs. Where pytest-timeout is
+not installed its settings are known and do nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ HAVE_TIMEOUT = importlib.util.find_spec("pytest_timeout") is not None
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stress", type=int, default=1, metavar="N", help="rounds of stress tests")
+    parser.addoption("--soak", type=float, default=0.001, metavar="X", help="share of the soak")
     parser.addoption("--shard", type=_shard, default=(1, 1), metavar="i/k", help="one of k parts")
     if not HAVE_TIMEOUT:
         parser.addini("timeout", "seconds a test may take (needs pytest-timeout)")

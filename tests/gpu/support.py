@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+
+import weft
 
 torch: Any = pytest.importorskip("torch", reason="the GPU tests use PyTorch's tensors")
 
@@ -45,3 +48,35 @@ def random_inputs(ranks: int, elements: int, dtype: str, op: str, seed: int = 1)
 def bits(tensor: Any) -> Any:
     """The tensor's bytes on the host, to compare bit for bit."""
     return tensor.cpu().contiguous().view(torch.uint8)
+
+
+def synchronize(fabric: weft.Fabric) -> None:
+    """Wait for all of the fabric's devices."""
+    for device in sorted(set(fabric.devices)):
+        torch.cuda.synchronize(device)
+
+
+def captured(streams: list[Any], work: Any) -> Any:
+    """A graph of torch's: `work(rank)` on every rank's stream, forked from rank 0's and joined.
+
+    work: called with None, once, between the two, to put on what all ranks do together.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=streams[0], capture_error_mode="relaxed"):
+        fork = torch.cuda.Event()
+        fork.record(streams[0])
+        for stream in streams[1:]:
+            stream.wait_event(fork)
+        for together in (False, True, False):
+            with ExitStack() as on:
+                for rank, stream in enumerate(streams):
+                    on.enter_context(torch.cuda.stream(stream))
+                    if not together:
+                        work(rank, stream)
+                if together:
+                    work(None, None)
+        for stream in streams[1:]:
+            join = torch.cuda.Event()
+            join.record(stream)
+            streams[0].wait_event(join)
+    return graph

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 import weft
-from gpu.support import torch
+from gpu.support import captured, synchronize, torch
 
 SPECS = ["cuda:0x2", pytest.param("cuda:0,1", marks=pytest.mark.gpu2)]
 pytestmark = pytest.mark.gpu1
 SLEEP = 100_000_000  # cycles: a twentieth of a second
-
-
-def synchronize(fabric: weft.Fabric) -> None:
-    for device in sorted(set(fabric.devices)):
-        torch.cuda.synchronize(device)
 
 
 def rooms_on(fabric: weft.Fabric, elements: int) -> list[Any]:
@@ -27,32 +21,6 @@ def rooms_on(fabric: weft.Fabric, elements: int) -> list[Any]:
 
 def streams_on(fabric: weft.Fabric) -> list[Any]:
     return [torch.cuda.Stream(d) for d in fabric.devices]
-
-
-def captured(streams: list[Any], work: Any) -> Any:
-    """A graph of torch's: `work(rank)` on every rank's stream, forked from rank 0's and joined.
-
-    work: called with None, once, between the two, to put on what all ranks do together.
-    """
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=streams[0], capture_error_mode="relaxed"):
-        fork = torch.cuda.Event()
-        fork.record(streams[0])
-        for stream in streams[1:]:
-            stream.wait_event(fork)
-        for together in (False, True, False):
-            with ExitStack() as on:
-                for rank, stream in enumerate(streams):
-                    on.enter_context(torch.cuda.stream(stream))
-                    if not together:
-                        work(rank, stream)
-                if together:
-                    work(None, None)
-        for stream in streams[1:]:
-            join = torch.cuda.Event()
-            join.record(stream)
-            streams[0].wait_event(join)
-    return graph
 
 
 @pytest.mark.parametrize("algorithm", ["ll", "two_shot", "push_two_shot"])
@@ -72,6 +40,8 @@ def test_replays_and_eager_operations_keep_their_order(spec: str, algorithm: str
             elif rank not in seen:
                 seen.add(rank)
                 rooms[rank].fill_(rank + 1)
+                if rank == n - 1:  # the others are at their operation long before
+                    torch.cuda._sleep(1_000_000)
             else:
                 wrong[rank][0] += (rooms[rank] != n * (n + 1) // 2).sum()
 
