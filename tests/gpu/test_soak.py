@@ -1,7 +1,7 @@
 """Very many collectives of sizes that change with every call, each one's result checked.
 
-`--soak=1` does all of it: 10^7 small ones (a tenth of them eager, the others in replayed graphs)
-and 10^4 of 64 MiB.
+`--soak=1` does all of it: 10^7 small ones (10^5 of them eager, the others in replayed graphs) and
+10^4 of 64 MiB.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SPECS = [
     pytest.param("cuda:0,1", marks=pytest.mark.gpu2),
 ]
 SMALL, LARGE = 10**7, 10**4
+EAGER = 10**5  # of the small ones
 IN_A_GRAPH = 500
 MOST = 1 << 14  # elements of a small vector
 
@@ -115,7 +116,7 @@ def test_small_collectives(spec: str, share: float) -> None:
     with weft.Fabric(spec) as fabric:
         soak = Soak(fabric, MOST)
         with soak.current():
-            for number in range(round(share * SMALL / 10)):
+            for number in range(round(share * EAGER)):
                 soak.one(number, MOST)
         assert soak.wrong() == [0] * soak.n
         eager = soak.done
@@ -128,7 +129,7 @@ def test_small_collectives(spec: str, share: float) -> None:
                     kernels.advance()
 
         graph = captured(soak.streams, work)
-        replays = round(share * SMALL * 9 / 10 / IN_A_GRAPH)
+        replays = round(share * (SMALL - EAGER) / IN_A_GRAPH)
         for _ in range(replays):
             with torch.cuda.stream(soak.streams[0]):
                 graph.replay()
