@@ -33,6 +33,7 @@ from typing import Any
 from weft._spec import resolve
 from weft.bench.record import heading
 from weft.bench.rivals import nccl_library
+from weft.bench.runner import RivalUnavailableError
 from weft.bench.script import write_record
 
 SIZES = tuple(1 << power for power in range(10, 21, 2))  # 1 KiB to 1 MiB
@@ -165,6 +166,9 @@ def main(arguments: list[str]) -> int:
     except ChildFailedError as error:
         print(f"eager.py: {error}", file=sys.stderr)
         return error.code or 1
+    except RivalUnavailableError as missing:
+        print(f"eager.py: {missing}", file=sys.stderr)
+        return 2
     record = heading(
         "weft.bench/1", ["python", "bench/eager.py", *arguments], cuda=cuda, versions=versions
     )

@@ -20,9 +20,9 @@ weft.bench/1, and
          call_alone_us, call_beside_us, slowdown (of the products: beside / alone - 1); sm_share
          (blocks / sms, at most 1); excess (slowdown - sm_share)
   incomplete  why there is no gemm, if there is none
-work.info tells 1 block of "copy_engine", which adds with up to 32 for part of the time: its share
+work.info tells 1 block of "copy_engine", which adds with many more for part of the time: its share
 of the SMs does not count them, so that its excess does. In the table GB/s are bytes / time, and
-rates are those of the default. Needs torch and two GPUs.
+rates are relative to the default's. Needs torch and two GPUs.
 """
 
 from __future__ import annotations

@@ -144,6 +144,13 @@ def test_a_program_that_fails_is_named_with_its_exit_code(tmp_path, capfd):
     assert "no such program" in capfd.readouterr().err
 
 
+def test_an_nccl_that_is_not_there_is_refused(monkeypatch, capfd):
+    module = program("eager")
+    monkeypatch.setattr(module, "resolve", lambda spec: ["cuda:0", "cuda:1"])
+    assert module.main(["--cpp", sys.executable, "--nccl", "/no/such/library"]) == 2
+    assert "--nccl /no/such/library: no such file" in capfd.readouterr().err
+
+
 def test_nccl_runs_where_each_rank_has_a_gpu(monkeypatch):
     module = program("eager")
     options = module.options_of(["--devices", "cuda:0,1", "--cpp", sys.executable])
