@@ -28,7 +28,6 @@ class Vectors {
 
   std::span<const Tensor> inputs() const { return inputs_; }
   std::span<const Tensor> outputs() const { return in_place_ ? inputs_ : outputs_; }
-  bool in_place() const { return in_place_; }
   std::size_t elements() const { return elements_; }
 
   void fill();   // inputs whose sums are known; outputs that are not those sums
