@@ -31,6 +31,7 @@ class WeftRunner:
     """Times weft on `fabric`.
 
     flush: overwrites so many bytes on each device and waits. synchronize: waits for all devices.
+    memory: where the vectors are; None: weft's own tensors, NumPy arrays on simulated devices.
     arguments: passed with each operation (algorithm=, timeout=, max_blocks=).
     """
 
@@ -42,14 +43,14 @@ class WeftRunner:
         *,
         flush: Callable[[int], None] = _nothing,
         synchronize: Callable[[], None] = _nothing,
+        memory: Memory | None = None,
         **arguments: Any,
     ) -> None:
         self._fabric: Any = fabric
         self._simulated = fabric.backend == "sim"
         self._flush = flush
-        self._memory: Memory = (
-            HostMemory() if self._simulated else WeftMemory(fabric.devices, synchronize)
-        )
+        own: Memory = HostMemory() if self._simulated else WeftMemory(fabric.devices, synchronize)
+        self._memory = memory or own
         self._arguments = {name: value for name, value in arguments.items() if value is not None}
         self._info: dict[str, Any] = {}
         self._forget()

@@ -121,6 +121,8 @@ def read(options: dict[str, Any]) -> Request:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if options["tensors"] == "torch" and importlib.util.find_spec("torch") is None:
+        raise click.UsageError("--tensors torch needs PyTorch: pip install torch")
     if options["tolerance"] < 0:
         raise click.UsageError("--tolerance is 0 or more")
     _check_files(outputs)
