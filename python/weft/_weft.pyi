@@ -155,8 +155,8 @@ class Tensor:
     def numpy(self) -> npt.NDArray[Any]:
         """
         A NumPy array: the same memory on "cpu" and simulated devices (read-only if the
-        tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 and
-        the floats of 8 bits need ml_dtypes.
+        tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 and float8
+        need ml_dtypes.
 
         >>> t = weft.zeros(2, device="sim:0")
         >>> t.numpy()[0] = 5
@@ -338,8 +338,8 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DT
 def from_numpy(array: object) -> Tensor:
     """
     The array's memory as a tensor on "cpu": no copy, read-only if the array is. The
-    memory lives as long as either does. bfloat16 and the floats of 8 bits
-    are those of ml_dtypes.
+    memory lives as long as either does. bfloat16 and float8 are those of
+    ml_dtypes.
 
     Raises DTypeMismatch for dtypes weft has not, InvalidArgument for foreign strides.
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import weft
-from gpu.support import DTYPES, bits, random_inputs, torch
+from gpu.support import DTYPES, FLOAT8, bits, dtypes, random_inputs, torch
 
 Fabrics = Callable[[str], weft.Fabric]
 
@@ -41,7 +41,9 @@ def same(got: Any, want: Any) -> bool:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("dtype", ["bool", "int16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", dtypes("bool", "int16", *FLOAT8, "bfloat16", "float32", "float64")
+)
 def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> None:
     fabric = fabrics(spec)
     n = fabric.size
@@ -63,7 +65,7 @@ def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> N
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("algorithm", MOVES)
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "int64"])
+@pytest.mark.parametrize("dtype", dtypes("uint8", "float8_e4m3fn", "float16", "int64"))
 def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
     fabric = fabrics(spec)
     n = fabric.size
