@@ -27,7 +27,8 @@ struct DeviceElement<BFloat16> {
   }
 };
 
-// Older GPUs have no conversions of 8 bits: there the portable ones serve.
+// The hardware's conversions saturate, which is put right without a branch. Older GPUs have none:
+// there the portable ones serve.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
 template <>
 struct DeviceElement<Float8E4M3> {
@@ -35,9 +36,8 @@ struct DeviceElement<Float8E4M3> {
     return __half2float(__half(__nv_cvt_fp8_to_halfraw(x.bits, __NV_E4M3)));
   }
   static __device__ Float8E4M3 narrow(float x) {
-    // The conversion saturates: what rounds to more than 448 is NaN by itself.
-    if (!(fabsf(x) <= 464.0f)) return {0x7f};
-    return {__nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3)};
+    const std::uint8_t bits = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
+    return {fabsf(x) <= 464.0f ? bits : std::uint8_t{0x7f}};  // half-way from the greatest to 480
   }
 };
 template <>
@@ -46,10 +46,10 @@ struct DeviceElement<Float8E5M2> {
     return __half2float(__ushort_as_half(static_cast<unsigned short>(x.bits << 8)));
   }
   static __device__ Float8E5M2 narrow(float x) {
-    // 61440 is half-way from the greatest number, 57344, to 65536.
-    if (fabsf(x) >= 61440.0f) return {static_cast<std::uint8_t>(signbit(x) ? 0xfc : 0x7c)};
-    if (x != x) return {0x7f};
-    return {__nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E5M2)};
+    const std::uint8_t bits = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E5M2);
+    // Half-way from the greatest to 65536: what comes after its bits are those of infinity.
+    const int infinite = fabsf(x) >= 61440.0f ? 1 : 0;
+    return {x == x ? static_cast<std::uint8_t>(bits + infinite) : std::uint8_t{0x7f}};
   }
 };
 #endif

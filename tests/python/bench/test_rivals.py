@@ -269,6 +269,9 @@ def test_torch_is_refused_where_it_has_nothing_to_offer(monkeypatch):
     ]:
         with pytest.raises(RivalUnavailableError, match="torch"):
             torch_symm.refuse("torch", collective, dtype, op)
+    for impl in ("torch", "torch-nccl"):
+        with pytest.raises(RivalUnavailableError, match="no sum of float8_e5m2"):
+            torch_symm.refuse(impl, "all_reduce", "float8_e5m2", "sum")
 
 
 WORKER = """
