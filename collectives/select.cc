@@ -127,6 +127,9 @@ std::string refusal(fabric::Fabric& fabric, const Request& request, const CallOp
   if (algorithm == Algorithm::lamport && !is_floating(dtype)) {
     return concat("its sentinel is a NaN, and ", dtype_name(dtype), " has none");
   }
+  if (algorithm == Algorithm::lamport && is_float8(dtype)) {
+    return concat("it is made for floats of 16 to 64 bits, and not for ", dtype_name(dtype));
+  }
   if (fabric.backend() == DeviceKind::cuda) {
     return cuda_refusal(fabric, request, options, algorithm);
   }

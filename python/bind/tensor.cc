@@ -154,7 +154,8 @@ void bind_conversions(TensorClass& tensor) {
   tensor
       .def("numpy", host_array, nb::sig("def numpy(self) -> numpy.typing.NDArray[typing.Any]"),
            "A NumPy array: the same memory on \"cpu\" and simulated devices (read-only if the\n"
-           "tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.\n\n"
+           "tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 and float8\n"
+           "need ml_dtypes.\n\n"
            ">>> t = weft.zeros(2, device=\"sim:0\")\n"
            ">>> t.numpy()[0] = 5\n"
            ">>> t\n"
@@ -282,9 +283,8 @@ nb::dict array_interface(const HostView& view) {
   const std::int64_t bytes = item_bytes(tensor.dtype());
   const bool is_bool = tensor.dtype() == DType::bool_;
   const bool is_byte = tensor.dtype() == DType::u8;
-  const bool is_brain = tensor.dtype() == DType::bf16;
-  const char* kind = is_bool ? "b" : is_byte ? "u" : is_brain ? "V" : "i";
-  if (is_floating(tensor.dtype()) && !is_brain) kind = "f";
+  const char* kind = is_bool ? "b" : is_byte ? "u" : "i";
+  if (is_floating(tensor.dtype())) kind = needs_ml_dtypes(tensor.dtype()) ? "V" : "f";
   std::vector<std::int64_t> strides;
   for (std::int64_t stride : tensor.layout().strides()) strides.push_back(stride * bytes);
   nb::dict facts;

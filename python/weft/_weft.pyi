@@ -36,7 +36,7 @@ class DType:
 
     @property
     def is_floating(self) -> bool:
-        """float16, bfloat16, float32 or float64?"""
+        """A floating-point type, of 8 to 64 bits?"""
 
     def __eq__(self, other: object) -> bool: ...
 
@@ -57,6 +57,10 @@ int16: DType = ...
 int32: DType = ...
 
 int64: DType = ...
+
+float8_e4m3fn: DType = ...
+
+float8_e5m2: DType = ...
 
 float16: DType = ...
 
@@ -151,7 +155,8 @@ class Tensor:
     def numpy(self) -> npt.NDArray[Any]:
         """
         A NumPy array: the same memory on "cpu" and simulated devices (read-only if the
-        tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.
+        tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 and float8
+        need ml_dtypes.
 
         >>> t = weft.zeros(2, device="sim:0")
         >>> t.numpy()[0] = 5
@@ -333,7 +338,8 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DT
 def from_numpy(array: object) -> Tensor:
     """
     The array's memory as a tensor on "cpu": no copy, read-only if the array is. The
-    memory lives as long as either does. bfloat16 is ml_dtypes.bfloat16.
+    memory lives as long as either does. bfloat16 and float8 are those of
+    ml_dtypes.
 
     Raises DTypeMismatch for dtypes weft has not, InvalidArgument for foreign strides.
 

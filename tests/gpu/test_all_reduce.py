@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import weft
-from gpu.support import DTYPES, bits, random_inputs, torch
+from gpu.support import DTYPES, FLOAT8, bits, dtypes, random_inputs, torch
 
 Fabrics = Callable[[str], weft.Fabric]
 
@@ -84,7 +84,7 @@ def test_lengths(fabrics: Fabrics, spec: str, elements: int, in_place: bool) -> 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("op", ["sum", "avg", "min", "max", "prod"])
-@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("dtype", dtypes(*DTYPES))
 def test_dtypes_and_ops(fabrics: Fabrics, spec: str, dtype: str, op: str) -> None:
     if op == "avg" and not DTYPES[dtype].is_floating_point:
         tensors = place(fabrics(spec), random_inputs(fabrics(spec).size, 8, dtype, op))
@@ -96,7 +96,7 @@ def test_dtypes_and_ops(fabrics: Fabrics, spec: str, dtype: str, op: str) -> Non
 
 def serves(algorithm: str, dtype: str, in_place: bool) -> bool:
     if algorithm == "lamport":
-        return DTYPES[dtype].is_floating_point
+        return DTYPES[dtype].is_floating_point and dtype not in FLOAT8
     return algorithm != "one_shot_pull" or not in_place
 
 
@@ -120,7 +120,7 @@ def test_lengths_under_every_algorithm(
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("dtype", dtypes(*DTYPES))
 def test_dtypes_and_ops_under_every_algorithm(
     fabrics: Fabrics, spec: str, dtype: str, algorithm: str
 ) -> None:
@@ -157,6 +157,44 @@ def test_every_bfloat16_pattern_as_payload(fabrics: Fabrics, spec: str, algorith
 
 
 @pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize("algorithm", ["ll", "two_shot", "push_two_shot", "ring", "copy_engine"])
+@pytest.mark.parametrize("dtype", dtypes(*FLOAT8))
+def test_every_pair_of_floats_of_8_bits(
+    fabrics: Fabrics, spec: str, algorithm: str, dtype: str
+) -> None:
+    """The hardware's conversions have the bits of the portable ones: of NaNs too, and at ties."""
+    fabric = fabrics(spec)
+    patterns = torch.arange(256, dtype=torch.int16).to(torch.uint8)
+    first, second = patterns.repeat_interleave(256), patterns.repeat(256)
+    others = [second.roll(77 * r) for r in range(fabric.size - 1)]
+    for op in ("sum", "avg", "min", "max", "prod"):
+        for begin in range(0, 1 << 16, 1 << 14):
+            part = slice(begin, begin + (1 << 14))
+            inputs = [x[part].clone().view(DTYPES[dtype]) for x in (first, *others)]
+            tensors = place(fabric, inputs)
+            fabric.all_reduce(tensors, op, algorithm=algorithm)
+            expected = bits(simulated(inputs, op, algorithm))
+            for rank, result in enumerate(tensors):
+                assert torch.equal(bits(result), expected), f"{op}, rank {rank}"
+
+
+@pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize("dtype", dtypes(*FLOAT8))
+def test_lamport_refuses_floats_of_8_bits_and_auto_does_without(
+    fabrics: Fabrics, spec: str, dtype: str
+) -> None:
+    fabric = fabrics(spec)
+    inputs = random_inputs(fabric.size, 1000, dtype, "sum")
+    tensors = place(fabric, inputs)
+    with pytest.raises(weft.InvalidArgument, match=f"not for {dtype}"):
+        fabric.all_reduce(tensors, algorithm="lamport")
+    work = fabric.all_reduce(tensors, async_op=True)
+    work.wait()
+    assert work.info["algorithm"] == "ll"
+    assert torch.equal(bits(tensors[0]), bits(simulated(inputs, "sum", "ll")))
+
+
+@pytest.mark.parametrize("spec", SMALL)
 def test_algorithms_follow_each_other_in_any_order(fabrics: Fabrics, spec: str) -> None:
     """Sizes, dtypes and algorithms change from call to call; nothing waits in between."""
     fabric = fabrics(spec)
@@ -177,7 +215,7 @@ def test_algorithms_follow_each_other_in_any_order(fabrics: Fabrics, spec: str) 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("offset", [1, 2, 3])
-@pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", dtypes("uint8", "float8_e5m2", "bfloat16", "float32", "float64"))
 def test_vectors_that_bulk_copies_cannot_take(
     fabrics: Fabrics, spec: str, dtype: str, offset: int
 ) -> None:

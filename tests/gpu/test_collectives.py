@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import weft
-from gpu.support import DTYPES, bits, random_inputs, torch
+from gpu.support import DTYPES, FLOAT8, bits, dtypes, random_inputs, torch
 
 Fabrics = Callable[[str], weft.Fabric]
 
@@ -41,7 +41,9 @@ def same(got: Any, want: Any) -> bool:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("dtype", ["bool", "int16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", dtypes("bool", "int16", *FLOAT8, "bfloat16", "float32", "float64")
+)
 def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> None:
     fabric = fabrics(spec)
     n = fabric.size
@@ -63,7 +65,7 @@ def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> N
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("algorithm", MOVES)
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "int64"])
+@pytest.mark.parametrize("dtype", dtypes("uint8", "float8_e4m3fn", "float16", "int64"))
 def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
     fabric = fabrics(spec)
     n = fabric.size
@@ -73,11 +75,12 @@ def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
         tensors = on(fabric, inputs)
         joined = empty(fabric, (n * n * rows,), kind)
         fabric.all_gather(tensors, joined, algorithm=algorithm)
-        assert all(same(j, torch.cat(inputs)) for j in joined)
+        whole = torch.cat([bits(x) for x in inputs])
+        assert all(same(j, whole) for j in joined)
         swapped = empty(fabric, (n * rows,), kind)
         fabric.all_to_all(tensors, swapped, algorithm=algorithm)
         for j, got in enumerate(swapped):
-            assert same(got, torch.cat([x[j * rows : (j + 1) * rows] for x in inputs]))
+            assert same(got, torch.cat([bits(x[j * rows : (j + 1) * rows]) for x in inputs]))
         for root in {0, n - 1}:
             copies = empty(fabric, (n * rows,), kind)
             fabric.broadcast(tensors, root, out=copies, algorithm=algorithm)
@@ -87,7 +90,7 @@ def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
             for j, got in enumerate(parts):
                 assert same(got, inputs[root][j * rows : (j + 1) * rows])
             gathered = fabric.gather(tensors, root, algorithm=algorithm)
-            assert same(gathered[root], torch.cat(inputs))
+            assert same(gathered[root], whole)
         moved = fabric.send_recv(tensors, [(r + 1) % n for r in range(n)], algorithm=algorithm)
         assert all(same(moved[(r + 1) % n], inputs[r]) for r in range(n))
         assert all(same(t, x) for t, x in zip(tensors, inputs, strict=True)), "an input changed"

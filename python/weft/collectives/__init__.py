@@ -11,8 +11,8 @@ What they share
   async_op      return a `Work` at once, also on host and simulated memory.
 Tensors are NumPy arrays or CPU tensors, lent to simulated ranks for the call, or anything with
 `__dlpack__` on the rank's device; contiguous ones are not copied. Dtypes: bool, 8 to 64 bit
-integers, float16, bfloat16, float32, float64. Outputs that are not given are made, of the kind of
-the inputs.
+integers, float8_e4m3fn, float8_e5m2, float16, bfloat16, float32, float64; floats below 32 bits are
+added in float32. Outputs that are not given are made, of the kind of the inputs.
 
 Each returns the list of outputs, or a `Work`. Raises, having changed nothing: WorldSizeError,
 ShapeMismatch, DTypeMismatch, DeviceMismatch, AliasError, ReadOnlyBuffer, InvalidArgument,
