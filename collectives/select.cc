@@ -128,7 +128,7 @@ std::string refusal(fabric::Fabric& fabric, const Request& request, const CallOp
     return concat("its sentinel is a NaN, and ", dtype_name(dtype), " has none");
   }
   if (fabric.backend() == DeviceKind::cuda) {
-    return cuda_refusal(fabric, request, options, algorithm);
+    return cuda_refusal(fabric, request, options, {algorithm, schedule});
   }
   return "";
 }
@@ -143,13 +143,14 @@ Selection select_for_bucket(fabric::Fabric& fabric, const Request& request,
          "\" cannot serve this call: it takes one vector a rank, and a bucket's tensors are not "
          "copied into one; there is two_shot");
   }
+  const Selection selection{kOne, find_schedule(fabric, request, kOne, 0)};
   if (fabric.backend() == DeviceKind::cuda && fabric.world().value() > 1) {
-    const std::string why = cuda_refusal(fabric, request, options, kOne);
+    const std::string why = cuda_refusal(fabric, request, options, selection);
     if (!why.empty()) {
       fail(ErrorCode::invalid_argument, request.name(), ": this bucket cannot be served: ", why);
     }
   }
-  return {kOne, find_schedule(fabric, request, kOne, 0)};
+  return selection;
 }
 
 }  // namespace
