@@ -131,7 +131,7 @@ std::string refusal(fabric::Fabric& fabric, const Request& request, const CallOp
     return concat("it is made for floats of 16 to 64 bits, and not for ", dtype_name(dtype));
   }
   if (fabric.backend() == DeviceKind::cuda) {
-    return cuda_refusal(fabric, request, options, algorithm);
+    return cuda_refusal(fabric, request, options, {algorithm, schedule});
   }
   return "";
 }
@@ -146,13 +146,14 @@ Selection select_for_bucket(fabric::Fabric& fabric, const Request& request,
          "\" cannot serve this call: it takes one vector a rank, and a bucket's tensors are not "
          "copied into one; there is two_shot");
   }
+  const Selection selection{kOne, find_schedule(fabric, request, kOne, 0)};
   if (fabric.backend() == DeviceKind::cuda && fabric.world().value() > 1) {
-    const std::string why = cuda_refusal(fabric, request, options, kOne);
+    const std::string why = cuda_refusal(fabric, request, options, selection);
     if (!why.empty()) {
       fail(ErrorCode::invalid_argument, request.name(), ": this bucket cannot be served: ", why);
     }
   }
-  return {kOne, find_schedule(fabric, request, kOne, 0)};
+  return selection;
 }
 
 }  // namespace

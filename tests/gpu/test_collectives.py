@@ -63,6 +63,81 @@ def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> N
         assert all(same(t, x) for t, x in zip(tensors[:-1], inputs[:-1], strict=True))
 
 
+def scattered(
+    fabric: weft.Fabric, rows: int, dtype: str, op: str, algorithm: str, offset: int = 0
+) -> None:
+    """A reduce_scatter, against the simulator's; inputs and outputs begin `offset` elements in."""
+    n = fabric.size
+    inputs = random_inputs(n, n * rows, dtype, op)
+    tensors = [x[offset:] for x in on(fabric, [torch.cat((x[:offset], x)) for x in inputs])]
+    out = [x[offset:] for x in empty(fabric, (rows + offset,), DTYPES[dtype])]
+    parts = [torch.empty(rows, dtype=DTYPES[dtype]) for _ in range(n)]
+    with weft.Fabric(f"sim:{n}") as sim:
+        sim.reduce_scatter(inputs, parts, op, algorithm=algorithm)
+    fabric.reduce_scatter(tensors, out, op, algorithm=algorithm)
+    assert all(same(o, p) for o, p in zip(out, parts, strict=True))
+    assert all(same(t, x) for t, x in zip(tensors, inputs, strict=True)), "an input changed"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", ["one_shot", "ring"])
+def test_reduce_scatter_by_pushes(fabrics: Fabrics, spec: str, algorithm: str) -> None:
+    fabric = fabrics(spec)
+    for rows in (*LENGTHS, 300007):
+        scattered(fabric, rows, "float32", "sum", algorithm)
+    for offset in (1, 2, 3):
+        for dtype in ("uint8", "bfloat16", "float64"):
+            scattered(fabric, 2011, dtype, "max", algorithm, offset)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", ["one_shot", "ring"])
+@pytest.mark.parametrize("dtype", list(DTYPES))
+def test_reduce_scatter_by_pushes_of_every_dtype_and_op(
+    fabrics: Fabrics, spec: str, dtype: str, algorithm: str
+) -> None:
+    floats = DTYPES[dtype].is_floating_point
+    for op in ("sum", "avg", "min", "max", "prod") if floats else ("sum", "min", "max", "prod"):
+        scattered(fabrics(spec), 1011, dtype, op, algorithm)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("dtype", list(DTYPES))
+def test_all_gather_by_the_ring(fabrics: Fabrics, spec: str, dtype: str) -> None:
+    fabric = fabrics(spec)
+    n = fabric.size
+    for rows in (*LENGTHS, 300007):
+        for offset in (0, 1) if rows == 1001 else (0,):
+            inputs = random_inputs(n, rows, dtype, "sum")
+            tensors = [x[offset:] for x in on(fabric, [torch.cat((x[:offset], x)) for x in inputs])]
+            joined = [x[offset:] for x in empty(fabric, (n * rows + offset,), DTYPES[dtype])]
+            fabric.all_gather(tensors, joined, algorithm="ring", max_blocks=5)
+            assert all(same(j, torch.cat(inputs)) for j in joined)
+            assert all(same(t, x) for t, x in zip(tensors, inputs, strict=True)), "an input changed"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_rank_that_is_done_leaves_slots_alone_that_others_have_yet_to_read(
+    fabrics: Fabrics, spec: str
+) -> None:
+    """A ring with a rank that is late, and right behind it pushes into everybody's slots."""
+    fabric = fabrics(spec)
+    n = fabric.size
+    rows = 4096
+    for late in range(n):
+        for step in range(n):
+            tensors = [torch.full((n * rows,), r + 1.0, device=d)
+                       for r, d in enumerate(fabric.devices)]  # fmt: skip
+            out = empty(fabric, (rows,), torch.float32)
+            rooms = [torch.full((rows,), 1000.0, device=d) for d in fabric.devices]
+            fabric._native.plan_fault(late, step, "delay", 0.003)
+            fabric.reduce_scatter(tensors, out, algorithm="ring")
+            fabric._native.plan_fault(-1, -1, "none", 0.0)
+            fabric.all_reduce(rooms, algorithm="one_shot")
+            assert all(bool((o == n * (n + 1) / 2).all()) for o in out), f"rank {late} at {step}"
+            assert all(bool((room == 1000 * n).all()) for room in rooms), f"rank {late} at {step}"
+
+
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("algorithm", MOVES)
 @pytest.mark.parametrize("dtype", dtypes("uint8", "float8_e4m3fn", "float16", "int64"))
@@ -113,8 +188,10 @@ def test_uneven_splits(fabrics: Fabrics, spec: str, algorithm: str) -> None:
 
 @pytest.mark.parametrize("spec", SMALL)
 @pytest.mark.parametrize(
-    "algorithm", ["ring", "ll", "lamport", "two_shot", "push_two_shot", "copy_engine"]
-)
+    "algorithm",
+    ["ring", "ll", "lamport", "two_shot", "push_two_shot", "copy_engine", "one_shot",
+     "halving_doubling", "hierarchical"],
+)  # fmt: skip
 def test_a_graph_replays_what_it_recorded(fabrics: Fabrics, spec: str, algorithm: str) -> None:
     fabric = fabrics(spec)
     rooms = [torch.ones(5000, device=d) for d in fabric.devices]

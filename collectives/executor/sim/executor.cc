@@ -138,11 +138,13 @@ class RankRun {
   }
 
   bool receive(const schedule::Step& s, Step step) {
-    return for_each_peer(s, [&](Rank from) {
-      Lane& l = lane(from);
-      return waiter_.wait(l.mine->data,
-                          {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
-    });
+    return for_each_peer(s, [&](Rank from) { return receive_from(from, step); });
+  }
+
+  bool receive_from(Rank from, Step step) {
+    Lane& l = lane(from);
+    return waiter_.wait(l.mine->data,
+                        {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
   }
 
   // Waits until the slot that the next push uses is free.
@@ -240,12 +242,27 @@ class RankRun {
         return;
       }
     }
+    if (meets_at_end(plan_) && !meet(step)) return;
     if (fabric::active_mutant() == Mutant::stale_epoch) return;
     for (std::int32_t peer = 0; peer < plan_.world.value(); ++peer) {
       Lane& l = lane(Rank(peer));
       *l.progress = {l.base.received + l.received, l.base.sent + l.sent,
                      l.base.slots_read + l.slots_read, l.base.slots_pushed + l.slots_pushed};
     }
+  }
+
+  bool meet(Step step) {
+    const auto for_each_other = [&](const auto& visit) {
+      for (Rank peer(0); peer.value() < plan_.world.value(); ++peer) {
+        if (peer != rank_ && !visit(peer)) return false;
+      }
+      return true;
+    };
+    for_each_other([&](Rank peer) {
+      signal(peer);
+      return true;
+    });
+    return for_each_other([&](Rank peer) { return receive_from(peer, step); });
   }
 
   const std::byte* vector_input(int rank, std::int64_t element) const {
