@@ -125,24 +125,12 @@ def wait_seconds(timeout: float | None) -> float:
     return seconds_or_default(timeout, -1.0)
 
 
-def stream_handle(stream: object, rank: int, device: str | None) -> int:
-    """The CUDA handle of a stream: an int, or anything with `__cuda_stream__` or `cuda_stream`.
+def stream_handle(stream: object, rank: int, device: str) -> int:
+    """What the extension knows the stream of a rank on `device` by; see `weft.Stream`.
 
-    rank, device: whose stream it is, for the error.
+    InvalidArgument and DeviceMismatch name the rank.
     """
-    if isinstance(stream, int) and not isinstance(stream, bool):
-        return stream
-    protocol = getattr(stream, "__cuda_stream__", None)
-    if protocol is not None:
-        return int(protocol()[1])
-    handle = getattr(stream, "cuda_stream", None)
-    if isinstance(handle, int):
-        return handle
-    raise invalid(
-        f"a stream is an int or has __cuda_stream__, and rank {rank}'s, {stream!r}, is neither",
-        rank=rank,
-        device=device,
-    )
+    return _weft.stream_handle(stream, rank, device)
 
 
 def current_streams(tensors: Sequence[object]) -> list[int] | None:
