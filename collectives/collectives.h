@@ -5,9 +5,9 @@
 // launched: a call that throws has changed nothing. What it returns ends on every rank or fails on
 // every rank.
 //
-// Stream semantics: the operation is ordered after what is on `streams` now and before what comes on
-// them later. Without them a simulated fabric runs it on streams of its own, and the caller waits
-// on the returned operation.
+// Stream semantics: the operation is ordered after what is on `streams` now and before what comes
+// on them later. Without them a simulated fabric runs it on streams of its own, and the caller
+// waits on the returned operation.
 //
 // Capturable: by Fabric::begin_capture, and on CUDA by a capture of every rank's stream.
 #pragma once

@@ -73,8 +73,9 @@ std::optional<ForeignHandle> foreign_stream(nb::handle object) {
   const nb::object protocol = attribute(object, "__cuda_stream__");
   if (protocol.is_valid()) {
     const std::int64_t stream = protocol_address(object, protocol);
-    const nb::object device = attribute(object, "device");
-    return ForeignHandle{stream, ordinal(attribute(device, "device_id"))};
+    nb::object says = attribute(object, "device");
+    if (!says.is_valid()) says = nb::borrow(object);  // CuPy's newer ones
+    return ForeignHandle{stream, ordinal(attribute(says, "device_id"))};
   }
   const nb::object of_cupy = attribute(object, "ptr");  // which its events and memory have too
   if (is_number(of_cupy) && has(object.type(), "wait_event")) {

@@ -149,14 +149,18 @@ def current_streams(tensors: Sequence[object]) -> list[int] | None:
     return handles
 
 
-def stream_handles(streams: Sequence[object] | None, devices: Sequence[str]) -> list[int] | None:
+def stream_handles(
+    streams: Sequence[object] | None, devices: Sequence[str], kept: list[object]
+) -> list[int] | None:
     """`stream_handle` of each rank's stream; None stays None.
 
-    devices: of the ranks. WorldSizeError unless there is one stream for each.
+    devices: of the ranks. kept: gets the streams, which have to live for the call, whatever another
+    thread does to the list. WorldSizeError unless there is one stream for each.
     """
     if streams is None:
         return None
     given = member_list("streams", streams, devices)
+    kept.append(given)
     if len(given) != len(devices):
         message = f"{len(given)} streams for a fabric of {len(devices)} ranks; give one a rank"
         raise named(_weft.WorldSizeError(message), "world_size")

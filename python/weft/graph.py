@@ -87,7 +87,8 @@ class Graph:
         if self._recorded is None or self._fabric is None:
             raise invalid("this graph holds no recording yet; see Graph.capture")
         start = perf_counter()
-        handles = stream_handles(streams, self._fabric._devices)
+        kept: list[object] = []
+        handles = stream_handles(streams, self._fabric._devices, kept)
         operation = self._recorded.replay(timing, handles)
         self._fabric._finish(operation, self._held, async_op=False)
         if not timing:

@@ -198,10 +198,11 @@ def test_streams_are_one_a_rank_also_on_a_simulated_fabric(fabric, streams):
 
 def test_an_error_that_concerns_one_rank_names_its_device(fabric):
     data = ones(fabric)
+    streams = [weft.Stream(device) for device in fabric.devices]
     calls = [
         (2, lambda: fabric.all_reduce([*data[:2], [data[2]], data[3]])),
         (1, lambda: fabric.all_reduce(data, out=[data[0], (), *data[2:]])),
-        (3, lambda: fabric.all_reduce(data, streams=[0, 0, 0, "x"])),
+        (3, lambda: fabric.all_reduce(data, streams=[*streams[:3], "x"])),
         (1, lambda: fabric.rank(1).broadcast([data[1]])),
         (0, lambda: fabric.rank(0).all_reduce(data[0], stream="x")),
     ]
