@@ -167,6 +167,24 @@ def test_ranks_in_their_own_threads_give_their_streams():
         assert data[0].tolist() == [4.0] * 1000
 
 
+def test_ranks_of_which_one_gives_no_stream_all_hear_of_it():
+    with weft.Fabric("sim:2") as fabric:
+        stream, errors = weft.Stream("sim:0"), []
+
+        def work(rank: int) -> None:
+            with pytest.raises(weft.WorldSizeError, match="1 streams") as caught:
+                fabric.rank(rank).all_reduce(np.ones(3), stream=stream if rank == 0 else None)
+            errors.append(caught.value)
+
+        threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(errors) == 2
+        assert fabric.all_reduce(ones())[0][0] == 2
+
+
 def test_a_graph_is_replayed_on_streams():
     with slow_fabric() as slow, weft.Fabric("sim:2") as other:
         streams, data = streams_of(slow), ones()
