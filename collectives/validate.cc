@@ -312,9 +312,6 @@ void check_options(const fabric::Fabric& fabric, const Request& request,
          " streams for a fabric of ", world, " ranks; give one a rank");
   }
   fabric.check_streams(options.streams);
-  if (!options.streams.empty() && fabric.backend() != DeviceKind::cuda) {
-    fail(ErrorCode::invalid_argument, request.name(), ": streams= is for CUDA fabrics");
-  }
 }
 
 }  // namespace

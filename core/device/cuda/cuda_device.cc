@@ -134,6 +134,18 @@ void CudaDevice::destroy_stream(Stream stream) noexcept {
   if (stream.handle) static_cast<void>(cuda_api().stream_destroy(native(stream)));
 }
 
+bool CudaDevice::is_idle(Stream stream) {
+  const CurrentDevice current(ordinal_);
+  const OutsideCaptures outside;  // as in query()
+  const cudaError_t status = cuda_api().stream_query(native(stream));
+  if (status == cudaErrorNotReady) {
+    static_cast<void>(cuda_api().get_last_error());
+    return false;
+  }
+  check_cuda(status, "cudaStreamQuery", ordinal_);
+  return true;
+}
+
 Event CudaDevice::create_event() {
   const CurrentDevice current(ordinal_);
   cudaEvent_t event = nullptr;

@@ -36,6 +36,7 @@ class CudaDevice final : public Device {
 
   Stream create_stream(StreamPriority priority) override;
   void destroy_stream(Stream stream) noexcept override;
+  bool is_idle(Stream stream) override;
   Event create_event() override;
   void destroy_event(Event event) noexcept override;
 

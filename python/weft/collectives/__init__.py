@@ -1,10 +1,12 @@
 """The collectives of a `Fabric`, all ranks from one thread: element i of each list is rank i's.
 
 What they share
-  streams       one a rank, for CUDA: the operation follows what is on it, and what is put on it
-                later follows the operation. None: torch's current stream for torch's tensors,
-                else the default stream. Streams that are being captured into a CUDA graph, all or
-                none, record the operation; the tensors must then live as long as that graph.
+  streams       one a rank, each of the rank's device: a `weft.Stream` or, for CUDA, what that
+                class takes for one. The operation follows what is on it, and what is put on it
+                later follows the operation. None: on simulated devices streams of the fabric's
+                own, on CUDA torch's current stream for torch's tensors, else the default stream.
+                Streams that are being captured into a CUDA graph, all or none, record the
+                operation; the tensors must then live as long as that graph.
   timeout       seconds a wait may take; None is the fabric's.
   max_blocks    the most workers (thread blocks) a rank; None leaves it to weft.
   algorithm     "auto", or one by name: if it cannot serve the call, InvalidArgument says why.
