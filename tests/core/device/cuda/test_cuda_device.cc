@@ -73,6 +73,7 @@ void fill_runtime(CudaApi& api) {
     attributes->device = driver.owner;
     return cudaSuccess;
   };
+  api.thread_exchange_stream_capture_mode = [](cudaStreamCaptureMode*) { return cudaSuccess; };
   api.get_last_error = [] { return std::exchange(driver.pending, cudaSuccess); };
   api.get_error_name = [](cudaError_t) { return "cudaErrorFake"; };
   api.get_error_string = [](cudaError_t) { return "as told"; };
