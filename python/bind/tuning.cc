@@ -113,6 +113,16 @@ void bind_tuning(nb::module_& module, nb::class_<Fabric>& type) {
         return names;
       },
       "The names of all algorithms but \"auto\".");
+  module.def(
+      "collectives",
+      [] {
+        std::vector<std::string> names;
+        for (int c = 0; c <= static_cast<int>(Collective::send_recv); ++c) {
+          names.emplace_back(collectives::name(static_cast<Collective>(c)));
+        }
+        return names;
+      },
+      "The names of all collectives.");
   type.def("set_tuning", set_tuning, nb::arg("rows"),
            "Rows that were measured, before the shipped ones; instead of those of an earlier call.")
       .def("tuning", tuning, "The table in force, in order of preference.")

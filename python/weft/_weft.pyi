@@ -500,6 +500,9 @@ class RecordedGraph:
 def algorithms() -> list[str]:
     """The names of all algorithms but "auto"."""
 
+def collectives() -> list[str]:
+    """The names of all collectives."""
+
 def build_info() -> dict:
     """
     How this extension was built: cuda (bool), cuda_architectures, compiler.

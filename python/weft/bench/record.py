@@ -16,7 +16,7 @@ from weft.bench.link import LinkRates
 from weft.bench.row import Row
 from weft.topology import probe
 
-__all__ = ["make_record"]
+__all__ = ["machine", "make_record"]
 
 
 def make_record(
@@ -39,15 +39,19 @@ def make_record(
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "weft": _version(),
         "versions": versions or {},
-        "machine": {
-            "gpus": [str(node["name"]) for node in probe().nodes()],
-            "cpu": _cpu(),
-            "driver": _driver(),
-            "cuda": cuda,
-        },
+        "machine": machine() | {"cuda": cuda},
         "link": asdict(link or LinkRates()),
         **({} if incomplete is None else {"incomplete": incomplete}),
         "rows": [row.as_json() for row in rows],
+    }
+
+
+def machine() -> dict[str, Any]:
+    """This machine: its GPUs, its CPU and its driver. What is not known is None."""
+    return {
+        "gpus": [str(node["name"]) for node in probe().nodes()],
+        "cpu": _cpu(),
+        "driver": _driver(),
     }
 
 
