@@ -2,9 +2,9 @@
 //
 // The crossovers of GPUs are those of 2 x NVIDIA H200 (sm_90), from the records in bench/results:
 // h200x2-all-reduce-float32.json for all_reduce; h200x2-all-gather.json, h200x2-all-to-all.json,
-// h200x2-broadcast.json and h200x2-p2p.json for what moves data (the limit of LL there is from later
-// runs, which are not among the records). For other numbers of ranks and other generations they are
-// predictions: the same rows, until something was measured there.
+// h200x2-broadcast.json and h200x2-p2p.json for what moves data (the limit of LL there is from
+// later runs, which are not among the records). For other numbers of ranks and other generations
+// they are predictions: the same rows, until something was measured there.
 #pragma once
 
 #include "collectives/tuner.h"
