@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,19 @@ nb::list collectives_of(const TuningRow& row) {
     if ((row.collectives & collectives::only(collective)) != 0) {
       names.append(collectives::name(collective));
     }
+  }
+  return names;
+}
+
+// Of each device once; none for simulated ones.
+std::vector<std::string> gpu_names(const Fabric& fabric) {
+  std::vector<std::string> names;
+  std::vector<DeviceId> seen;
+  for (int r = 0; r < fabric.world().value() && fabric.backend() == DeviceKind::cuda; ++r) {
+    const Device& device = fabric.device(Rank(r));
+    if (std::find(seen.begin(), seen.end(), device.id()) != seen.end()) continue;
+    seen.push_back(device.id());
+    names.push_back(device.name());
   }
   return names;
 }
@@ -125,6 +139,7 @@ void bind_tuning(nb::module_& module, nb::class_<Fabric>& type) {
       "The names of all collectives.");
   type.def("set_tuning", set_tuning, nb::arg("rows"),
            "Rows that were measured, before the shipped ones; instead of those of an earlier call.")
+      .def_prop_ro("gpu_names", gpu_names, "Of each device once; none for simulated ones.")
       .def("tuning", tuning, "The table in force, in order of preference.")
       .def("preference", preference, nb::arg("collective"), nb::arg("dtype"), nb::arg("bytes"),
            nb::arg("captured"), nb::arg("in_place"), nb::arg("shipped"),

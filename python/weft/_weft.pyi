@@ -477,6 +477,10 @@ class Fabric:
         Rows that were measured, before the shipped ones; instead of those of an earlier call.
         """
 
+    @property
+    def gpu_names(self) -> list[str]:
+        """Of each device once; none for simulated ones."""
+
     def tuning(self) -> list:
         """The table in force, in order of preference."""
 

@@ -141,7 +141,7 @@ class InForce:
 
     def __init__(self, native: _weft.Fabric, tables: Iterable[Table], path: Path | None) -> None:
         self._native = native
-        self._gpus = gpus_of(native)
+        self._gpus = list(native.gpu_names)
         #: The row and its table, in the order of the native table's measured rows.
         self._measured = [
             (row, table)
@@ -169,14 +169,6 @@ class InForce:
             return "shipped"
         there = self._native.size == 2 and self._gpus == ["NVIDIA H200"] * 2
         return f"shipped, {'measured on' if there else 'predicted from'} 2 x NVIDIA H200"
-
-
-def gpus_of(native: _weft.Fabric) -> list[str]:
-    """The names of a fabric's GPUs, each device once; none for simulated devices."""
-    if native.backend == "sim":
-        return []
-    names = {str(node["device"]): str(node["name"]) for node in native.topology.nodes()}
-    return [names.get(device, "") for device in dict.fromkeys(native.devices)]
 
 
 def _key(table: Table) -> tuple[Any, ...]:

@@ -2,7 +2,9 @@
 // a row that was set decides what runs.
 #include <doctest/doctest.h>
 
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "collectives/request.h"
@@ -186,6 +188,20 @@ TEST_CASE("a row whose algorithm cannot serve the call is passed over") {
   Vectors vectors(9, 100, 1);
   expect_error(ErrorCode::invalid_argument,
                [&] { sum_in_place(*small, vectors, 0, Algorithm::push_two_shot); });
+}
+
+TEST_CASE("tables may be set while operations are launched, and each sees one of them") {
+  const auto fabric = open_sim(3);
+  const TuningRow one[] = {row_for(Algorithm::two_shot, 0, collectives::kNoEnd)};
+  const TuningRow other[] = {row_for(Algorithm::one_shot, 0, collectives::kNoEnd)};
+  set_tuning(*fabric, one);
+  const std::jthread setter([&](const std::stop_token& stop) {
+    for (int i = 0; !stop.stop_requested(); ++i) set_tuning(*fabric, i % 2 ? one : other);
+  });
+  for (int i = 0; i < 100; ++i) {
+    const std::string algorithm = chosen(*fabric, 50);
+    CHECK((algorithm == "two_shot" || algorithm == "one_shot"));
+  }
 }
 
 TEST_CASE("a table with a row that means nothing is refused, and the old one stays") {

@@ -36,7 +36,7 @@ def row(algorithm: str, **changed: Any) -> dict[str, Any]:
 def write(path: Path, spec: str, *rows: dict[str, Any], collective: str = "all_reduce") -> Path:
     """A table for fabrics as `spec` opens them."""
     with weft.Fabric(spec, tuning="off") as fabric:
-        gpus, ranks = tuning.gpus_of(fabric._native), fabric.size
+        gpus, ranks = list(fabric._native.gpu_names), fabric.size
     machine = {"gpus": gpus, "driver": None, "cpu": None}
     tuning.store(
         path,

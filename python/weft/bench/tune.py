@@ -23,7 +23,6 @@ from weft.bench.load import Load, Timing, make_load
 from weft.bench.record import machine
 from weft.bench.sizes import size_text
 from weft.bench.weft_runner import WeftRunner
-from weft.tuning import gpus_of
 
 __all__ = ["Budget", "Tuned", "Tuner", "kinds_of", "sizes_of"]
 
@@ -73,7 +72,7 @@ class Tuned:
         for kind, points in self.points.items():
             found.setdefault(kind.collective, []).extend(rows_of(kind, points))
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        here = machine() | {"gpus": gpus_of(fabric._native)}
+        here = machine() | {"gpus": list(fabric._native.gpu_names)}
         return [
             {
                 "collective": collective,
@@ -160,15 +159,16 @@ class Tuner:
         return [(kind, size) for size in self._sizes for kind in kinds]
 
     def run(self, kinds: Sequence[Kind], advance: Callable[[int, str], None]) -> Tuned:
-        """Measure. advance: called with 1 and words for each entry of the plan, then with 0."""
+        """Measure. advance: called with 1 after each entry of the plan, with words before any."""
         tuned = self._tuned
         for kind, size in self.plan(kinds):
+            advance(0, f"{kind.words} {size_text(size)}")
             if kind not in tuned.alone and not self._measure(kind, size):
                 tuned.left_out.setdefault(kind, []).append(size)
-            advance(1, f"{kind.words} {size_text(size)}")
+            advance(1, "")
         for kind, size in self._between(kinds):
-            self._measure(kind, size)
             advance(0, f"{kind.words} {size_text(size)}")
+            self._measure(kind, size)
         self._runner.close()
         tuned.left_out = {kind: tuned.left_out[kind] for kind in kinds if kind in tuned.left_out}
         return tuned

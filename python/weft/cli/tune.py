@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_SHARE = 0.95  # of the time is for measuring; the rest for starting and storing
+
 
 @click.command(
     "tune",
@@ -36,7 +38,7 @@ __all__ = ["command"]
     type=click.FloatRange(min=0, min_open=True, max=86400),
     default=60.0,
     show_default=True,
-    help="Measure for so long at most.",
+    help="The time that it may take.",
 )
 @click.option("--output", metavar="FILE", help="Where to store the table, - for stdout.")
 @click.option("--dry-run", is_flag=True, help="Say what would be measured, and measure nothing.")
@@ -62,7 +64,7 @@ def command(
     from weft.fabric import Fabric
     from weft.tuning import SCHEMA
 
-    budget = Budget(max_seconds)
+    budget = Budget(_SHARE * max_seconds)
     collectives = _collectives(names)
     if output == STDOUT and json_file == STDOUT:
         raise click.UsageError("--output and --json cannot both have stdout: give one a FILE")

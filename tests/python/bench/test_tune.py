@@ -55,7 +55,7 @@ class FakeFabric:
     backend, size, devices = "sim", 4, ["sim:0", "sim:1", "sim:2", "sim:3"]
 
     def __init__(self, preferred=("ring", "two_shot")):
-        self._native = SimpleNamespace(backend="sim")
+        self._native = SimpleNamespace(backend="sim", gpu_names=[])
         self._native.preference = lambda *call: list(preferred)
 
 
