@@ -168,7 +168,7 @@ class InForce:
         if self._native.backend == "sim":
             return "shipped"
         there = self._native.size == 2 and self._gpus == ["NVIDIA H200"] * 2
-        return f"shipped, {'measured on' if there else 'predicted from'} 2 x NVIDIA H200"
+        return f"shipped, {'from measurements on' if there else 'predicted from'} 2 x NVIDIA H200"
 
 
 def _key(table: Table) -> tuple[Any, ...]:

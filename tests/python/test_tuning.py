@@ -109,6 +109,41 @@ def test_tables_for_something_else_are_left_alone(tmp_path, other):
         assert ran(fab) == "ring"
 
 
+class FakeNative:
+    """A fabric of GPUs, as far as tables look at it."""
+
+    backend = "cuda"
+
+    def __init__(self, *gpu_names, size=2):
+        self.gpu_names, self.size, self.set = gpu_names, size, None
+
+    def set_tuning(self, rows):
+        self.set = rows
+
+    def tuning(self):
+        return [*({"measured": True} for _ in self.set), {"measured": False}]
+
+
+@pytest.mark.parametrize(
+    ("native", "rows", "source"),
+    [
+        (FakeNative("NVIDIA H200", "NVIDIA H200"), 1, "from measurements on"),
+        (FakeNative("NVIDIA H200", "NVIDIA H200", size=4), 0, "predicted from"),
+        (FakeNative("NVIDIA H200"), 0, "predicted from"),
+        (FakeNative("NVIDIA B200", "NVIDIA B200"), 0, "predicted from"),
+    ],
+)
+def test_tables_of_gpus_are_for_as_many_ranks_on_the_same_gpus(native, rows, source):
+    machine = {"gpus": ["NVIDIA H200", "NVIDIA H200"]}
+    tables = [table(row("ll"), backend="cuda", ranks=2, machine=machine), table(row("ring"))]
+    in_force = tuning.InForce(native, tables, "there.json")
+    assert [given["algorithm"] for given in native.set] == ["ll"] * rows
+    assert [given["collective"] for given in native.set] == ["all_reduce"] * rows
+    *measured, shipped = in_force.rows()
+    assert [one["source"] for one in measured] == ["there.json, 2026-01-02T03:04:05+00:00"] * rows
+    assert shipped["source"] == f"shipped, {source} 2 x NVIDIA H200"
+
+
 def test_every_collective_can_have_rows(tmp_path):
     rows = table(row("ring"), collective="all_gather")
     with weft.Fabric("sim:4", tuning=write(tmp_path / "t.json", rows)) as fab:

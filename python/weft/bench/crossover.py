@@ -11,6 +11,7 @@ from typing import Any
 __all__ = ["Kind", "Point", "Timed", "between", "crossings", "pick", "rows_of"]
 
 _CLOSE = 0.01  # of the time: nearer than that is no difference
+_STEP = 256  # bytes: what is measured between sizes is a multiple of it
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,15 @@ def rows_of(kind: Kind, points: Iterable[Point]) -> list[dict[str, Any]]:
 
 
 def crossings(points: Sequence[Point], ratio: float) -> list[int]:
-    """Sizes worth measuring: in the middle of neighbours that differ and are `ratio` apart."""
+    """Sizes worth measuring: in the middle of neighbours that differ and are `ratio` apart.
+
+    >>> a, b = (Point(size, size, {}, name, None) for size, name in [(1024, "ll"), (2048, "ring")])
+    >>> crossings([b, a], 1.5), crossings([a, a], 1.5), crossings([a, b], 2.0)
+    ([1280], [], [])
+    """
     ordered = sorted(points, key=lambda point: point.size)
     return [
-        between(a.size, b.size)
+        between(a.size, b.size) // _STEP * _STEP
         for a, b in pairwise(ordered)
         if a.chosen != b.chosen and b.size > ratio * a.size
     ]
