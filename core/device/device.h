@@ -106,6 +106,8 @@ class Device {
 
   virtual DeviceId id() const = 0;
   virtual std::string name() const = 0;  // "NVIDIA H200", "simulated device"
+  // Of a GPU its compute capability as in sm_90: 90. Else 0.
+  virtual std::int32_t generation() const { return 0; }
 
   // Device memory, aligned to 256 bytes, uninitialised. Throws OutOfMemory. Zero bytes give null.
   virtual void* allocate(Bytes bytes) = 0;

@@ -641,6 +641,23 @@ class Fabric:
 
     def rank_barrier(self, rank: int, timeout: float) -> None: ...
 
+    def set_tuning(self, rows: list) -> None:
+        """
+        Rows that were measured, before the shipped ones; instead of those of an earlier call.
+        """
+
+    @property
+    def gpu_names(self) -> list[str]:
+        """Of each device once; none for simulated ones."""
+
+    def tuning(self) -> list:
+        """The table in force, in order of preference."""
+
+    def preference(self, collective: str, dtype: object, bytes: int, captured: bool, in_place: bool, shipped: bool) -> list[str]:
+        """
+        The algorithms that "auto" tries for a call, by the table in force or by the shipped rows alone.
+        """
+
 class RecordedGraph:
     """What a fabric recorded. Wrapped by weft.Graph."""
 
@@ -652,6 +669,12 @@ class RecordedGraph:
 
     @property
     def elapsed_us(self) -> float | None: ...
+
+def algorithms() -> list[str]:
+    """The names of all algorithms but "auto"."""
+
+def collectives() -> list[str]:
+    """The names of all collectives."""
 
 def build_info() -> dict:
     """

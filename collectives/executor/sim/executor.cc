@@ -338,11 +338,28 @@ void check_windows(const WorkContext& context, const Params& p) {
   }
 }
 
+// A lane by itself has the slots of several pieces; one of many has those of one (see cut_chunks).
+std::int32_t pieces_of(std::int64_t lanes) { return lanes <= 1 ? kPieces : 1; }
+
+// Bytes of a slot, where all have the same share of a rank's scratch.
+std::int64_t room_of_a_slot(const fabric::Fabric& fabric, std::int64_t lanes) {
+  const std::int64_t align = schedule::Tiling::kAlign;
+  const std::int64_t slots = 2 * pieces_of(lanes) * std::max<std::int64_t>(1, lanes);
+  return fabric.arena(Rank(0)).layout.scratch_bytes / slots / align * align;
+}
+
 void run_rank(const WorkContext&, const void* params) {
   RankRun(*static_cast<const Params*>(params)).run();
 }
 
 }  // namespace
+
+std::string sim_refusal(const fabric::Fabric& fabric, const schedule::Prepared& schedule) {
+  const std::int64_t lanes = schedule.slot_lanes;
+  if (lanes == 0 || room_of_a_slot(fabric, lanes) > 0) return "";
+  return concat("the fabric's scratch of ", fabric.arena(Rank(0)).layout.scratch_bytes,
+                " bytes a rank is too small for ", lanes, " lanes of slots");
+}
 
 schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
                             const schedule::Extent& extent) {
@@ -356,15 +373,10 @@ schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
     // Without slots nothing bounds a piece: what takes one hop is moved whole.
     return cut(std::max<std::int64_t>(1, extent.chunk_elements) * item, 1);
   }
-  if (lanes <= 1) return cut(kPieceBytes, kPieces);
-  const std::int64_t scratch = fabric.arena(Rank(0)).layout.scratch_bytes;
-  const std::int64_t align = schedule::Tiling::kAlign;
-  const std::int64_t piece = std::min(kPieceBytes, scratch / (2 * lanes) / align * align);
-  if (piece < align) {
-    fail(ErrorCode::invalid_argument, "the fabric's scratch of ", scratch,
-         " bytes a rank is too small for ", lanes, " lanes of slots");
-  }
-  return cut(piece, 1);
+  if (lanes == 0) return cut(kPieceBytes, kPieces);
+  const std::string why = sim_refusal(fabric, *plan.schedule);
+  if (!why.empty()) fail(ErrorCode::invalid_argument, why);
+  return cut(std::min(kPieceBytes, room_of_a_slot(fabric, lanes)), pieces_of(lanes));
 }
 
 Bytes sim_scratch() { return Bytes(kScratch); }

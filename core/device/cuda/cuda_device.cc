@@ -66,6 +66,17 @@ std::string CudaDevice::name() const {
   return text.data();
 }
 
+std::int32_t CudaDevice::generation() const {
+  const auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check_cuda(cuda_api().device_get_attribute(&value, which, ordinal_), "cudaDeviceGetAttribute",
+               ordinal_);
+    return value;
+  };
+  return 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+         attribute(cudaDevAttrComputeCapabilityMinor);
+}
+
 void* CudaDevice::allocate(Bytes bytes) {
   if (bytes.value() == 0) return nullptr;
   const CurrentDevice current(ordinal_);

@@ -26,6 +26,7 @@ class CudaDevice final : public Device {
 
   DeviceId id() const override { return {DeviceKind::cuda, DeviceOrdinal(ordinal_)}; }
   std::string name() const override;
+  std::int32_t generation() const override;
 
   void* allocate(Bytes bytes) override;
   void deallocate(void* memory) noexcept override;

@@ -56,6 +56,7 @@ class FaultDevice final : public Device {
 
   DeviceId id() const override { return inner_.id(); }
   std::string name() const override { return inner_.name(); }
+  std::int32_t generation() const override { return inner_.generation(); }
   void* allocate(Bytes bytes) override;
   void deallocate(void* memory) noexcept override { inner_.deallocate(memory); }
   void* allocate_shared(Bytes bytes) override;

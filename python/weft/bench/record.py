@@ -19,7 +19,7 @@ from weft.bench.link import LinkRates
 from weft.bench.row import Row
 from weft.topology import probe
 
-__all__ = ["heading", "make_record"]
+__all__ = ["heading", "machine", "make_record"]
 
 
 def make_record(
@@ -58,12 +58,16 @@ def heading(
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "weft": _version(),
         "versions": versions or {},
-        "machine": {
-            "gpus": [str(node["name"]) for node in probe().nodes()],
-            "cpu": _cpu(),
-            "driver": _driver(),
-            "cuda": cuda,
-        },
+        "machine": machine() | {"cuda": cuda},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """This machine: its GPUs, its CPU and its driver. What is not known is None."""
+    return {
+        "gpus": [str(node["name"]) for node in probe().nodes()],
+        "cpu": _cpu(),
+        "driver": _driver(),
     }
 
 

@@ -18,6 +18,7 @@ struct Driver {
   cudaError_t event_query = cudaSuccess;
   cudaError_t stream_query = cudaSuccess;
   cudaError_t enable_peer = cudaSuccess;
+  cudaError_t attribute = cudaSuccess;
   cudaError_t pending = cudaSuccess;  // CUDA's last error
   CUresult create = CUDA_SUCCESS;
   CUresult map = CUDA_SUCCESS;
@@ -63,6 +64,10 @@ void fill_runtime(CudaApi& api) {
   api.thread_exchange_stream_capture_mode = [](cudaStreamCaptureMode* mode) {
     return std::swap(*mode, driver.capture_mode), cudaSuccess;
   };
+  api.device_get_attribute = [](int* value, cudaDeviceAttr which, int) {
+    *value = which == cudaDevAttrComputeCapabilityMajor ? 10 : 3;
+    return answer(driver.attribute);
+  };
   api.device_can_access_peer = [](int* yes, int, int) { return *yes = 1, cudaSuccess; };
   api.device_enable_peer_access = [](int, unsigned) {
     ++driver.peers_enabled;
@@ -74,6 +79,7 @@ void fill_runtime(CudaApi& api) {
     attributes->device = driver.owner;
     return cudaSuccess;
   };
+  api.thread_exchange_stream_capture_mode = [](cudaStreamCaptureMode*) { return cudaSuccess; };
   api.get_last_error = [] { return std::exchange(driver.pending, cudaSuccess); };
   api.get_error_name = [](cudaError_t) { return "cudaErrorFake"; };
   api.get_error_string = [](cudaError_t) { return "as told"; };
@@ -152,6 +158,16 @@ TEST_CASE("a fill reaches its bytes; a failed one is named") {
   REQUIRE(error);
   CHECK(error->code() == ErrorCode::cuda_error);
   CHECK(error->message().find("cudaMemsetAsync") != std::string::npos);
+}
+
+TEST_CASE("the generation is the compute capability, or the error that the driver told") {
+  const FakeCuda fake;
+  const CudaDevice device(1);
+  CHECK(device.generation() == 103);
+  driver.attribute = cudaErrorInvalidValue;
+  const auto error = error_of([&] { device.generation(); });
+  REQUIRE(error);
+  CHECK(error->message().find("cudaDeviceGetAttribute") != std::string::npos);
 }
 
 TEST_CASE("in a scope the device is made current once, and what was current comes back") {
