@@ -1,22 +1,38 @@
 #include "python/bind/foreign.h"
 
+#include <algorithm>
+#include <cstddef>
+
 #include "core/base/error.h"
 #include "python/bind/convert.h"
 
 namespace weft::python {
 namespace {
 
-// Not valid where the object (or a type, for what need not be evaluated) has none of that name.
-nb::object attribute(nb::handle object, const char* name) {
+// A literal as an argument of a template.
+template <std::size_t kSize>
+struct Name {
+  char text[kSize];
+  constexpr Name(const char (&literal)[kSize]) { std::copy_n(literal, kSize, text); }
+};
+
+// Not valid where the object (or a type, for what need not be evaluated) has none of that name. The
+// interpreter finds a name faster that is always the same object: each is made once.
+template <Name kName>
+nb::object attribute(nb::handle object) {
+  static PyObject* const name = PyUnicode_InternFromString(kName.text);
   if (!object.is_valid()) return {};
-  PyObject* found = PyObject_GetAttrString(object.ptr(), name);
+  PyObject* found = PyObject_GetAttr(object.ptr(), name);
   if (found) return nb::steal(found);
   nb::python_error error;
   if (!error.matches(PyExc_AttributeError)) throw error;
   return {};
 }
 
-bool has(nb::handle object, const char* name) { return attribute(object, name).is_valid(); }
+template <Name kName>
+bool has(nb::handle object) {
+  return attribute<kName>(object).is_valid();
+}
 
 bool is_number(nb::handle object) {
   return object.is_valid() && PyLong_Check(object.ptr()) && !nb::isinstance<nb::bool_>(object);
@@ -41,7 +57,7 @@ std::optional<int> ordinal(nb::handle number) {
 }
 
 void refuse_closed(nb::handle object) {
-  const nb::object closed = attribute(object, "is_closed");
+  const nb::object closed = attribute<"is_closed">(object);
   if (closed.is_valid() && closed.is(nb::handle(Py_True))) {
     fail(ErrorCode::invalid_argument, repr_of(object), " is closed");
   }
@@ -65,43 +81,43 @@ std::int64_t protocol_address(nb::handle object, const nb::object& protocol) {
 std::optional<ForeignHandle> foreign_stream(nb::handle object) {
   if (is_number(object)) return ForeignHandle{address(object)};
   // First what is read for every operation of a training loop.
-  const nb::object of_torch = attribute(object, "cuda_stream");
+  const nb::object of_torch = attribute<"cuda_stream">(object);
   if (is_number(of_torch)) {
-    const nb::object device = attribute(object, "device");
-    return ForeignHandle{address(of_torch), ordinal(attribute(device, "index"))};
+    const nb::object device = attribute<"device">(object);
+    return ForeignHandle{address(of_torch), ordinal(attribute<"index">(device))};
   }
-  const nb::object protocol = attribute(object, "__cuda_stream__");
+  const nb::object protocol = attribute<"__cuda_stream__">(object);
   if (protocol.is_valid()) {
     const std::int64_t stream = protocol_address(object, protocol);
-    nb::object says = attribute(object, "device");
+    nb::object says = attribute<"device">(object);
     if (!says.is_valid()) says = nb::borrow(object);  // CuPy's newer ones
-    return ForeignHandle{stream, ordinal(attribute(says, "device_id"))};
+    return ForeignHandle{stream, ordinal(attribute<"device_id">(says))};
   }
-  const nb::object of_cupy = attribute(object, "ptr");  // which its events and memory have too
-  if (is_number(of_cupy) && has(object.type(), "wait_event")) {
-    return ForeignHandle{address(of_cupy), ordinal(attribute(object, "device_id"))};
+  const nb::object of_cupy = attribute<"ptr">(object);  // which its events and memory have too
+  if (is_number(of_cupy) && has<"wait_event">(object.type())) {
+    return ForeignHandle{address(of_cupy), ordinal(attribute<"device_id">(object))};
   }
   return std::nullopt;
 }
 
 std::optional<ForeignHandle> foreign_event(nb::handle object) {
-  const nb::object of_torch = attribute(object, "cuda_event");
+  const nb::object of_torch = attribute<"cuda_event">(object);
   if (is_number(of_torch)) {
-    const nb::object device = attribute(object, "device");
-    return ForeignHandle{address(of_torch), ordinal(attribute(device, "index"))};
+    const nb::object device = attribute<"device">(object);
+    return ForeignHandle{address(of_torch), ordinal(attribute<"index">(device))};
   }
   // Asked of the types: to ask an event itself whether it is done is a call to the driver.
-  const nb::object of_cupy = attribute(object, "ptr");
-  if (is_number(of_cupy) && has(object.type(), "done") && has(object.type(), "record") &&
-      !has(object.type(), "wait_event")) {
+  const nb::object of_cupy = attribute<"ptr">(object);
+  if (is_number(of_cupy) && has<"done">(object.type()) && has<"record">(object.type()) &&
+      !has<"wait_event">(object.type())) {
     return ForeignHandle{address(of_cupy)};
   }
-  if (!has(object.type(), "is_done")) return std::nullopt;
+  if (!has<"is_done">(object.type())) return std::nullopt;
   refuse_closed(object);
-  const nb::object of_core = attribute(object, "handle");
+  const nb::object of_core = attribute<"handle">(object);
   if (!of_core.is_valid() || of_core.is_none()) return std::nullopt;
-  const nb::object device = attribute(object, "device");
-  return ForeignHandle{address(nb::int_(of_core)), ordinal(attribute(device, "device_id"))};
+  const nb::object device = attribute<"device">(object);
+  return ForeignHandle{address(nb::int_(of_core)), ordinal(attribute<"device_id">(device))};
 }
 
 }  // namespace weft::python

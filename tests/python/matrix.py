@@ -155,7 +155,15 @@ class Case:
         return [x.tobytes() for x in self.inputs] == self._bytes
 
 
-@cache
+_kept_case = cache(Case)
+_KEPT = 2000  # elements of the longest case that is kept
+
+
 def case(n: int, dtype: str, op: str, length: int) -> Case:
-    """The same case for every algorithm."""
-    return Case(n, dtype, op, length)
+    """The same case for every algorithm; long ones would take too much memory and are made anew."""
+    return (_kept_case if length <= _KEPT else Case)(n, dtype, op, length)
+
+
+def forget_cases() -> None:
+    """Let go of the cases that are kept."""
+    _kept_case.cache_clear()

@@ -26,6 +26,7 @@ from python.matrix import (
     Case,
     case,
     dtypes_of,
+    forget_cases,
     numpy_dtype,
     ops_of,
 )
@@ -48,7 +49,7 @@ def fabrics() -> Iterator[Fabrics]:
     yield get
     for fabric in made.values():
         fabric.close()
-    case.cache_clear()
+    forget_cases()
 
 
 def matrix(collective: str) -> Callable[[Any], Any]:
