@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cmath>
@@ -42,8 +43,12 @@ struct GraphHandle {
   std::shared_ptr<fabric::Graph> graph;
 };
 
-OperationHandle replay(const GraphHandle& handle, bool timed) {
-  const std::vector<Stream> streams = user_streams(*handle.fabric, std::nullopt);
+OperationHandle replay(const GraphHandle& handle, bool timed,
+                       const std::optional<std::vector<std::int64_t>>& stream_handles) {
+  const std::vector<Stream> streams = user_streams(*handle.fabric, stream_handles);
+  if (stream_handles && handle.fabric->are_capturing(streams)) {
+    fail(ErrorCode::invalid_argument, "a graph cannot be replayed into a capture");
+  }
   const nb::gil_scoped_release released;
   return {handle.fabric, handle.fabric->replay(handle.graph, streams, timed)};
 }
@@ -112,7 +117,8 @@ std::vector<Stream> user_streams(const Fabric& fabric,
 
 void bind_graph(nb::module_& module, nb::class_<Fabric>& type) {
   nb::class_<GraphHandle>(module, "RecordedGraph", "What a fabric recorded. Wrapped by weft.Graph.")
-      .def("replay", replay, nb::arg("timed"), "Run it; the operation is the whole of it.")
+      .def("replay", replay, nb::arg("timed"), nb::arg("streams").none(),
+           "Run it; the operation is the whole of it.")
       .def_prop_ro("operations", graph_operations)
       .def_prop_ro("elapsed_us",
                    [](const GraphHandle& handle) { return handle.graph->elapsed_us(); });

@@ -5,11 +5,12 @@ Thread safety: one thread at a time uses a graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from weft._call import stream_handles
 from weft._errors import invalid
 
 if TYPE_CHECKING:
@@ -17,6 +18,39 @@ if TYPE_CHECKING:
     from weft.fabric import Fabric
 
 __all__ = ["Graph"]
+
+
+def _leaves(held: object) -> Iterator[object]:
+    if isinstance(held, (list, tuple)):
+        for each in held:
+            yield from _leaves(each)
+    elif held is not None:
+        yield held
+
+
+def _library(tensor: object) -> str:
+    """The package whose class says how the tensor is lent."""
+    bases = (base for base in type(tensor).__mro__ if "__dlpack__" in vars(base))
+    return next(bases, type(tensor)).__module__.partition(".")[0]
+
+
+def _member_of_each(held: object, fabric: Fabric) -> list[object] | None:
+    """A tensor on the device of each rank: its library says which stream it works on there.
+
+    None if they are of several libraries, or there is none on some device.
+    """
+    if fabric.backend != "cuda":
+        return None
+    found: dict[str, object] = {}
+    for tensor in _leaves(held):
+        device = getattr(tensor, "__dlpack_device__", None)
+        if device is None:
+            return None
+        found.setdefault(f"cuda:{device()[1]}", tensor)
+    libraries = {_library(tensor) for tensor in _leaves(held)}
+    if len(libraries) != 1 or not found.keys() >= set(fabric.devices):
+        return None
+    return [found[device] for device in fabric.devices]
 
 
 class Graph:
@@ -42,6 +76,7 @@ class Graph:
         self._fabric: Fabric | None = None
         self._recorded: _weft.RecordedGraph | None = None
         self._held: list[object] = []
+        self._members: list[object] | None = None
 
     @contextmanager
     def capture(self, fabric: Fabric) -> Iterator[None]:
@@ -59,6 +94,7 @@ class Graph:
             yield
             self._recorded = fabric._native.end_capture()
             self._fabric = fabric
+            self._members = _member_of_each(self._held, fabric)
         finally:
             fabric._recording = None
             if self._recorded is None:
@@ -66,22 +102,31 @@ class Graph:
                 self._held.clear()
 
     @overload
-    def replay(self, timing: Literal[False] = ...) -> None: ...
+    def replay(
+        self, timing: Literal[False] = ..., *, streams: Sequence[object] | None = ...
+    ) -> None: ...
     @overload
-    def replay(self, timing: Literal[True]) -> float: ...
-    def replay(self, timing: bool = False) -> float | None:
+    def replay(self, timing: Literal[True], *, streams: Sequence[object] | None = ...) -> float: ...
+    def replay(
+        self, timing: bool = False, *, streams: Sequence[object] | None = None
+    ) -> float | None:
         """Run what was recorded, after what the fabric was asked for before.
 
-        On CUDA it is stream-ordered; on simulated devices it returns when all is done. timing: wait
-        for the end, and return the microseconds from start to end, of the slowest device: on its
-        own clock (CUDA), or on the host's.
+        On CUDA it is stream-ordered; on simulated devices it returns when all is done. streams: one
+        a rank, as the collectives take them; those given while recording do not count. None: the
+        current streams of the library (PyTorch) that all recorded tensors are of, else the default
+        streams. timing: wait for the end, and return the microseconds from start to end, of the
+        slowest device: on its own clock (CUDA), or on the host's.
         Raises InvalidArgument without a recording, FabricPoisoned, FabricClosed, and what the
         operations raise.
         """
         if self._recorded is None or self._fabric is None:
             raise invalid("this graph holds no recording yet; see Graph.capture")
         start = perf_counter()
-        operation = self._recorded.replay(timing)
+        handles = stream_handles(streams, self._fabric._devices)
+        if handles is None and self._members is not None:
+            handles = self._fabric._native.current_streams(self._members)
+        operation = self._recorded.replay(timing, handles)
         self._fabric._finish(operation, self._held, async_op=False)
         if not timing:
             return None
