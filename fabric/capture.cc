@@ -101,7 +101,7 @@ std::shared_ptr<Operation> Fabric::launch_captured(const PrepareFn& prepare,
 
 // Of no operation that weft knows to have been launched. True: there is one, found now.
 bool Fabric::notice_captured_fault() {
-  if (!has_captures_ || !in_flight_.empty()) return false;
+  if (!has_captures_ || !in_flight_.empty() || !abort_flag_) return false;  // closed: no flag
   if (std::atomic_ref(*abort_flag_).load(std::memory_order_relaxed) == 0) return false;
   {
     const MutexLock state_lock(state_mutex_);
@@ -126,12 +126,15 @@ void Fabric::look_at_captures() {
   const bool found = notice_captured_fault();
   launch_mutex_.unlock();
   if (!found) return;
-  const MutexLock lock(state_mutex_);
-  if (!poison_cause_) return;
+  std::string cause;
+  {
+    const MutexLock lock(state_mutex_);
+    if (!poison_cause_) return;
+    cause = poison_cause_->message();
+  }
   std::fprintf(stderr,
-               "weft: a captured graph had a fault, and its operations do nothing until recover(): "
-               "%s\n",
-               poison_cause_->message().c_str());
+               "weft: graphs captured on a fabric with a fault do nothing until recover(): %s\n",
+               cause.c_str());
 }
 
 std::shared_ptr<Operation> Fabric::record(const PrepareFn& prepare, std::int64_t enqueue_ns) {

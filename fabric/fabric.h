@@ -140,7 +140,7 @@ class Fabric {
     // Where its last operation was put (Device::id_of), and the event of that operation's end.
     std::uint64_t last_stream = 0;
     Event last_ended{};
-    CaptureLink captured{};  // has an event from the first capture on
+    CaptureLink captured{};           // has an event from the first capture on
     mutable void* checked = nullptr;  // the stream in which no problem was found last
   };
 
@@ -204,7 +204,7 @@ class Fabric {
   std::int32_t blocks_;
   void (*prepare_scratch_)(Fabric& fabric);
   std::vector<RankState> ranks_;
-  bool shares_devices_ = false;  // some ranks do
+  bool shares_devices_ = false;           // some ranks do
   std::uint32_t* abort_flag_ = nullptr;   // pinned
   FaultRecord* fault_records_ = nullptr;  // pinned, world x blocks
   std::byte* header_ = nullptr;           // pinned: an arena's signals and progress as they start

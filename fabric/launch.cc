@@ -97,8 +97,8 @@ bool Fabric::are_apart(std::span<const Stream> user_streams) const {
   return true;
 }
 
-// Do no two ranks of a device wait for each other's streams? Those that follow the default stream do
-// as soon as anybody uses it.
+// Do no two ranks of a device wait for each other's streams? Those that follow the default stream
+// do as soon as anybody uses it.
 bool Fabric::never_meet(std::span<const Stream> user_streams) const {
   if (!shares_devices_) return true;
   for (std::size_t r = 0; r < user_streams.size(); ++r) {
@@ -114,7 +114,8 @@ bool Fabric::runs_on(std::span<const Stream> user_streams, const Operation& oper
   return !operation.info().joint && never_meet(user_streams);
 }
 
-// Whether the works go straight onto the caller's streams. Else the fabric's wait for what is there.
+// Whether the works go straight onto the caller's streams. Else the fabric's wait for what is
+// there.
 bool Fabric::place(Operation& operation, std::span<const Stream> user_streams) {
   if (user_streams.empty()) return false;
   if (runs_on(user_streams, operation)) return true;

@@ -3,7 +3,8 @@
 //
 // Invariants
 //   1. The thread starts with the first watch() or keep_looking() and ends with the watchdog;
-//      between operations it sleeps, and for longer than kLongestSleep if it has nothing to look at.
+//      between operations it sleeps, and for longer than kLongestSleep if it has nothing to look
+//      at.
 //   2. It holds an operation only until that has been decided. It calls no user code.
 //
 // Thread safety: watch() from any thread. Every wait of the thread is for at most kLongestSleep.
@@ -28,8 +29,8 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
 
   void watch(std::shared_ptr<Operation> operation);
-  // From now on `look` is called again and again, at most kLongestSleep after it returned. The first
-  // that is given stays.
+  // From now on `look` is called again and again, at most kLongestSleep after it returned. The
+  // first that is given stays.
   void keep_looking(std::function<void()> look);
   // Lets go of everything and joins the thread, for good: a later watch() does nothing.
   void stop();

@@ -100,8 +100,8 @@ struct CaptureLink {
   void* end = nullptr;        // its node that records the event
 };
 
-// Memory that was allocated in one go. `stays`: until it is freed its addresses hold this memory, as
-// those of a memory pool or of mapped memory need not.
+// Memory that was allocated in one go. `stays`: until it is freed its addresses hold this memory,
+// as those of a memory pool or of mapped memory need not.
 struct Allocation {
   std::span<const std::byte> bytes{};
   bool stays = false;

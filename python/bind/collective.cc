@@ -115,9 +115,13 @@ bool are_of_one_library(nb::handle a, nb::handle b) {
 // How tensors are imported that a collective on these streams gets.
 class Importer {
  public:
-  // `current`: the libraries of these tensors, one a rank, work on the streams now.
-  Importer(const Fabric& fabric, const std::vector<Stream>& streams, const nb::list* current)
-      : fabric_(fabric), streams_(streams), current_(current) {}
+  // `current`: the libraries of these tensors, one a rank, work on the streams now. `chosen`: the
+  // streams are not the default ones, and may be captured.
+  Importer(const Fabric& fabric, const std::vector<Stream>& streams, const nb::list* current,
+           bool chosen)
+      : fabric_(fabric), streams_(streams), current_(current) {
+    if (!chosen) capturing_ = false;
+  }
 
   std::vector<Tensor> tensors_of(const nb::list& list) const {
     std::vector<Tensor> result;
@@ -130,8 +134,9 @@ class Importer {
 
  private:
   std::int64_t consumer_of(const nb::object& object, std::size_t rank) const {
-    if (fabric_.backend() != DeviceKind::cuda) return kNoOrdering;
-    if (current_ && are_of_one_library(object, (*current_)[rank])) return kNoOrdering;
+    if (fabric_.backend() != DeviceKind::cuda || object.is_none()) return kNoOrdering;
+    const bool known = current_ && rank < current_->size();
+    if (known && are_of_one_library(object, (*current_)[rank])) return kNoOrdering;
     // Into a capture nothing from outside can be ordered.
     if (!capturing_) capturing_ = fabric_.are_capturing(streams_);
     return *capturing_ ? kNoOrdering : consumer_stream(streams_, rank);
@@ -162,7 +167,8 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
     const nb::gil_scoped_release released;
     return {fabric, collectives::run(*fabric, call.call, std::move(bucket), call.options)};
   }
-  const Importer importer(*fabric, call.streams, current ? &*current : nullptr);
+  const Importer importer(*fabric, call.streams, current ? &*current : nullptr,
+                          stream_handles.has_value());
   const std::vector<Tensor> inputs = importer.tensors_of(tensors);
   const std::vector<Tensor> outputs = out ? importer.tensors_of(*out) : inputs;
   const nb::gil_scoped_release released;

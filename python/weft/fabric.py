@@ -189,11 +189,12 @@ class Fabric(Collectives):
         """Totals since the fabric was opened or `reset_stats()`, ready for JSON.
 
         operations (ended without error), empty (of those, with nothing to do), failed (also those
-        that not every rank came to in time, and faults of graphs of the caller's own), bytes (of one rank's vectors), seconds (in
-        operations), predicted (whether those seconds come from the link table of a simulated
-        fabric), host_seconds (from launch to end, on the host's clock), ranks (operations of each),
-        links (bytes from rank to rank, `{"0->1": 1024}`). A replay of a `weft.Graph` is one
-        operation; what was captured into a graph of the caller's own is not counted.
+        that not every rank came to in time, and faults of graphs of the caller's own), bytes (of
+        one rank's vectors), seconds (in operations), predicted (whether those seconds come from the
+        link table of a simulated fabric), host_seconds (from launch to end, on the host's clock),
+        ranks (operations of each), links (bytes from rank to rank, `{"0->1": 1024}`). A replay of a
+        `weft.Graph` is one operation; what was captured into a graph of the caller's own is not
+        counted.
         """
         return dict(self._native.stats())
 

@@ -60,8 +60,8 @@ class Account final : public Device {
     line(event.handle).behind = line(stream.handle).behind;
   }
   void wait(Stream stream, Event event) override {
-    line(stream.handle).behind.insert(line(event.handle).behind.begin(),
-                                      line(event.handle).behind.end());
+    line(stream.handle)
+        .behind.insert(line(event.handle).behind.begin(), line(event.handle).behind.end());
   }
   bool query(Event event) override { return !line(event.handle).busy; }
   bool synchronize(Event event, Deadline deadline) override {
@@ -212,6 +212,9 @@ TEST_CASE("a fault of a captured graph comes to light though nobody calls") {
   CHECK(failed() == 1);
   rig.fabric->recover();
   rig.fabric->check();
+  rig.fabric->close();
+  CHECK(code_of([&] { rig.fabric->check(); }) == ErrorCode::fabric_closed);
+  CHECK(code_of([&] { rig.launch(30); }) == ErrorCode::fabric_closed);
 }
 
 TEST_CASE("ranks of one device go onto their caller's streams only if these never wait") {

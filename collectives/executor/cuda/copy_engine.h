@@ -4,8 +4,9 @@
 // All ranks' work is enqueued by rank 0's; the other ranks' works are empty. It asks of the caller:
 // rank 0's work is submitted when every rank's stream already waits for what the operation must
 // wait for; and no work of the operation is needed after it. When it returns, every rank's stream
-// waits for the end of the whole operation, also when it throws. If rank 0's stream is being captured, all becomes part
-// of its graph: what other ranks' streams hold and is not in that graph is then not waited for.
+// waits for the end of the whole operation, also when it throws. If rank 0's stream is being
+// captured, all becomes part of its graph: what other ranks' streams hold and is not in that graph
+// is then not waited for.
 //
 // All-reduce: a rank owns a chunk; every rank copies its part of a piece of it into a slot of the
 // owner; the owner sums in rank order into its output, and copies the result to the others (of the

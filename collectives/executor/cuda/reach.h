@@ -3,11 +3,11 @@
 // from a peer would be an illegal access: it is opened to the fabric's devices when it is first
 // met.
 //
-// What was found reachable is remembered, by address, with all of the allocation it lies in, if that
-// stays what it is until it is freed (cudaMalloc's). What is mapped at an address may change under a
-// tensor's owner (PyTorch's expandable segments), and pools share out theirs anew: such memory is
-// looked at by every operation. Memory of cudaMalloc that was freed meanwhile and came back as memory
-// of another kind at the same address is not noticed.
+// What was found reachable is remembered, by address, with all of the allocation it lies in, if
+// that stays what it is until it is freed (cudaMalloc's). What is mapped at an address may change
+// under a tensor's owner (PyTorch's expandable segments), and pools share out theirs anew: such
+// memory is looked at by every operation. Memory of cudaMalloc that was freed meanwhile and came
+// back as memory of another kind at the same address is not noticed.
 //
 // Thread safety: all of it.
 #pragma once
