@@ -15,8 +15,7 @@ namespace {
 
 using fabric::Fabric;
 
-constexpr std::int64_t kSignalInterval = 50'000'000;  // ns between two looks for Ctrl-C
-constexpr double kLongestTimeout = 1e9;               // seconds
+constexpr double kLongestTimeout = 1e9;  // seconds
 
 void wait(const OperationHandle& handle, std::optional<double> timeout) {
   wait_ns(handle, timeout ? timeout_ns(*timeout) : 0);
@@ -79,24 +78,13 @@ std::int64_t timeout_ns(double seconds) {
 
 void wait_ns(const OperationHandle& handle, std::int64_t limit_ns) {
   const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
-  while (true) {
-    bool ended;
-    {
-      const nb::gil_scoped_release released;
-      const std::int64_t slice =
-          std::min(kSignalInterval, std::max<std::int64_t>(0, deadline.left_ns()));
-      ended = handle.operation->wait_until(Deadline::after_ns(slice));
-    }
-    if (ended) break;
-    if (PyErr_CheckSignals() != 0) {
-      handle.fabric->abort("interrupted while waiting");
-      throw nb::python_error();
-    }
-    if (deadline.passed()) {
-      fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
-           handle.operation->id(), " has not ended after ", static_cast<double>(limit_ns) * 1e-9,
-           " s of waiting");
-    }
+  const bool ended = wait_interruptibly(
+      deadline, [&](Deadline slice) { return handle.operation->wait_until(slice); },
+      [&] { handle.fabric->abort("interrupted while waiting"); });
+  if (!ended) {
+    fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
+         handle.operation->id(), " has not ended after ", static_cast<double>(limit_ns) * 1e-9,
+         " s of waiting");
   }
   if (const auto error = handle.operation->error()) throw *error;
 }

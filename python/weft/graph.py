@@ -123,7 +123,8 @@ class Graph:
         if self._recorded is None or self._fabric is None:
             raise invalid("this graph holds no recording yet; see Graph.capture")
         start = perf_counter()
-        handles = stream_handles(streams, self._fabric._devices)
+        kept: list[object] = []
+        handles = stream_handles(streams, self._fabric._devices, kept)
         if handles is None and self._members is not None:
             handles = self._fabric._native.current_streams(self._members)
         operation = self._recorded.replay(timing, handles)
