@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -17,8 +16,8 @@ constexpr std::int64_t kIdleGrace = 10'000'000'000;  // ns that an aborted strea
 
 // A launch that blocks until its kernel ends would never come to the ranks that it waits for.
 void check_launches() {
-  const char* blocking = std::getenv("CUDA_LAUNCH_BLOCKING");
-  if (!blocking || *blocking == '\0' || std::strcmp(blocking, "0") == 0) return;
+  const std::string blocking = foreign_variable("CUDA_LAUNCH_BLOCKING");
+  if (blocking.empty() || blocking == "0") return;
   fail(ErrorCode::config, "CUDA_LAUNCH_BLOCKING=", blocking,
        " makes the launch of one rank's kernel wait for its end, and that waits for the other "
        "ranks: unset the variable before the process starts (to find a faulty kernel, "
