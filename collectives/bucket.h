@@ -52,7 +52,7 @@ class Bucket {
     return begins_[place_of(element) + 1] - element;
   }
 
-  // Whether every device was found to reach all of it (reach.h).
+  // Whether every device was found to reach all of it, for as long as it lives (reach.h).
   std::atomic<bool> is_reachable{false};
   // What the CUDA executor's kernels read; made before the first launch.
   std::shared_ptr<void> table;

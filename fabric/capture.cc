@@ -2,6 +2,7 @@
 // of callers who capture their streams.
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 
 #include "fabric/fabric.h"
 #include "fabric/fault.h"
@@ -15,8 +16,10 @@ constexpr std::int64_t kDrainGrace = 10'000'000'000;  // ns that operations befo
 }  // namespace
 
 void Fabric::check_stream(Rank rank, Stream user_stream) const {
+  const std::atomic_ref checked(ranks_[index(rank)].checked);
+  if (checked.load(std::memory_order_relaxed) == user_stream.handle) return;
   const auto problem = device(rank).stream_problem(user_stream);
-  if (!problem) return;
+  if (!problem) return checked.store(user_stream.handle, std::memory_order_relaxed);
   throw Error(ErrorCode::invalid_argument, concat("rank ", rank, "'s stream: ", *problem),
               {.rank = rank.value(), .device = device(rank).id().str()});
 }
@@ -43,6 +46,28 @@ bool Fabric::are_capturing(std::span<const Stream> user_streams) const {
   return capturing != 0;
 }
 
+// The events that put callers' graphs among other operations, and now stand for those until now.
+void Fabric::link_captures() {
+  for (RankState& rank : ranks_) {
+    if (!rank.captured.event.handle) rank.captured.event = rank.device->create_event();
+    if (rank.last_ended.handle) rank.device->wait(rank.stream, rank.last_ended);
+    rank.device->record(rank.captured.event, rank.stream);
+  }
+}
+
+// Have all launches of callers' graphs ended?
+bool Fabric::captures_ended(Deadline deadline) {
+  if (!has_captures_) return true;
+  for (const RankState& rank : ranks_) {
+    try {
+      if (!rank.device->synchronize(rank.captured.event, deadline)) return false;
+    } catch (const Error&) {  // on a device that is lost nothing runs
+      raise_abort_flag();
+    }
+  }
+  return true;
+}
+
 // While a stream is captured nothing may be asked of any event: this uses an operation of its own.
 // The caller's graph gets the works, with copies of their parameters, and with waits that put them
 // among the rank's other operations in the order in which they are launched.
@@ -51,14 +76,13 @@ std::shared_ptr<Operation> Fabric::launch_captured(const PrepareFn& prepare,
                                                    std::int64_t enqueue_ns) {
   check_usable();
   if (recording_) fail(ErrorCode::invalid_argument, "two captures at once");
-  for (RankState& rank : ranks_) {
-    if (!rank.captured.event.handle) rank.captured.event = rank.device->create_event();
-  }
+  if (!has_captures_) link_captures();
   auto operation = std::make_shared<Operation>(*this);
   operation->begin(next_id_, enqueue_ns);
   prepare(*operation);
   ++next_id_;
   has_captures_ = true;
+  watchdog_.keep_looking([this] { look_at_captures(); });
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     ranks_[r].device->enter_capture(user_streams[r], ranks_[r].captured);
   }
@@ -75,16 +99,42 @@ std::shared_ptr<Operation> Fabric::launch_captured(const PrepareFn& prepare,
   return operation;
 }
 
-// Of no operation that weft knows to have been launched; the next call hears of it.
-void Fabric::notice_captured_fault() {
-  if (!has_captures_ || !in_flight_.empty()) return;
-  if (std::atomic_ref(*abort_flag_).load(std::memory_order_relaxed) == 0) return;
+// Of no operation that weft knows to have been launched. True: there is one, found now.
+bool Fabric::notice_captured_fault() {
+  if (!has_captures_ || !in_flight_.empty() || !abort_flag_) return false;  // closed: no flag
+  if (std::atomic_ref(*abort_flag_).load(std::memory_order_relaxed) == 0) return false;
+  {
+    const MutexLock state_lock(state_mutex_);
+    if (state_ != State::open) return false;
+  }
   const std::span<const FaultRecord> records = fault_records();
   std::uint64_t id = 0;
   for (const FaultRecord& record : records) id = std::max(id, record.operation);
-  const auto error =
-      error_from_records(records, world(), blocks_, id, "captured operation", timeout_ns_);
-  poison(error.value_or(Error(ErrorCode::collective_aborted, "a captured operation was aborted")));
+  const Error error =
+      error_from_records(records, world(), blocks_, id, "captured operation", timeout_ns_)
+          .value_or(Error(ErrorCode::collective_aborted, "a captured operation was aborted"));
+  poison(error);
+  record_fault(error, Rank(error.context().rank.value_or(0)), now_ns());
+  return true;
+}
+
+// The watchdog's: whoever only replays graphs calls nothing that could raise, and a graph with a
+// fault behind it does nothing. close() holds the lock while it waits for the watchdog.
+void Fabric::look_at_captures() {
+  if (!launch_mutex_.try_lock()) return;
+  decide_ended();  // before a fault of a graph can be taken for theirs
+  const bool found = notice_captured_fault();
+  launch_mutex_.unlock();
+  if (!found) return;
+  std::string cause;
+  {
+    const MutexLock lock(state_mutex_);
+    if (!poison_cause_) return;
+    cause = poison_cause_->message();
+  }
+  std::fprintf(stderr,
+               "weft: graphs captured on a fabric with a fault do nothing until recover(): %s\n",
+               cause.c_str());
 }
 
 std::shared_ptr<Operation> Fabric::record(const PrepareFn& prepare, std::int64_t enqueue_ns) {
@@ -197,7 +247,7 @@ std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
   const MutexLock lock(launch_mutex_);
   // Its records have the numbers of when it was recorded: what has ended must not be taken for it.
   decide_ended();
-  notice_captured_fault();
+  static_cast<void>(notice_captured_fault());
   check_usable();
   if (recording_) fail(ErrorCode::invalid_argument, "a graph cannot be replayed into a capture");
   const bool can_time = timed && ranks_.front().device->has_graphs();
@@ -207,18 +257,17 @@ std::shared_ptr<Operation> Fabric::replay(const std::shared_ptr<Graph>& graph,
   }
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
+  bool straight = false;
   try {
     operation->describe_replay(graph, timeout_ns_);
-    if (!user_streams.empty() && !runs_on(user_streams, *operation)) {
-      join_user_streams(*operation, user_streams);
-    }
+    straight = place(*operation, user_streams);
     if (graph->joint_) join_ranks(*graph);
   } catch (...) {
     take_back(std::move(operation));
     throw;
   }
   ++next_id_;
-  return submit(std::move(operation), user_streams, can_time ? graph.get() : nullptr);
+  return submit(std::move(operation), user_streams, straight, can_time ? graph.get() : nullptr);
 }
 
 }  // namespace weft::fabric

@@ -14,6 +14,16 @@ namespace {
 
 constexpr std::int64_t kIdleGrace = 10'000'000'000;  // ns that an aborted stream has to become idle
 
+// A launch that blocks until its kernel ends would never come to the ranks that it waits for.
+void check_launches() {
+  const std::string blocking = foreign_variable("CUDA_LAUNCH_BLOCKING");
+  if (blocking.empty() || blocking == "0") return;
+  fail(ErrorCode::config, "CUDA_LAUNCH_BLOCKING=", blocking,
+       " makes the launch of one rank's kernel wait for its end, and that waits for the other "
+       "ranks: unset the variable before the process starts (to find a faulty kernel, "
+       "compute-sanitizer does not need it)");
+}
+
 void check_options(const FabricOptions& options) {
   if (options.devices.empty()) {
     fail(ErrorCode::invalid_argument, "a fabric needs at least one rank");
@@ -29,6 +39,7 @@ void check_options(const FabricOptions& options) {
     fail(ErrorCode::invalid_argument, "timeout is seconds, finite and greater than 0, not ",
          options.timeout_seconds);
   }
+  if (kind == DeviceKind::cuda && options.devices.size() > 1) check_launches();
 }
 
 }  // namespace
@@ -57,6 +68,9 @@ Fabric::Fabric(const FabricOptions& options)
       events_on_(config().events),
       stats_(WorldSize(static_cast<std::int32_t>(options.devices.size()))) {
   for (Device* device : options.devices) ranks_.push_back({device, {}, {}});
+  for (const RankState& rank : ranks_) {
+    shares_devices_ = shares_devices_ || ranks_on(rank.device->id()) > 1;
+  }
   ended_.reserve(InFlight::kRoom);
 }
 
@@ -144,11 +158,15 @@ void Fabric::reset_signals() {
   std::fill_n(image.left(), blocks_, 0U);
   const std::shared_ptr<Operation> barrier = std::make_shared<Operation>(*this);
   for (const RankState& rank : ranks_) {
+    // Graphs that callers captured are not launched meanwhile; if one is, it comes before or after.
+    if (rank.captured.event.handle) rank.device->wait(rank.stream, rank.captured.event);
     rank.device->copy(rank.stream, rank.arena.base, header_, Bytes(layout.scratch_offset()));
   }
   if (prepare_scratch_) prepare_scratch_(*this);
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    ranks_[r].device->record(barrier->ended_[r], ranks_[r].stream);
+    const RankState& rank = ranks_[r];
+    rank.device->record(barrier->ended_[r], rank.stream);
+    if (rank.captured.event.handle) rank.device->record(rank.captured.event, rank.stream);
   }
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     if (!ranks_[r].device->synchronize(barrier->ended_[r], Deadline::after_ns(kIdleGrace))) {
@@ -196,13 +214,13 @@ std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
   const std::int64_t since_ns = now_ns();
   const auto timed_out = [&](const Error& error) {
     poison_state(error);
-    record_absence(error, arrival.rank, since_ns);
+    record_fault(error, arrival.rank, since_ns);
   };
   return rendezvous_.meet(arrival, {usable, timed_out, interrupted}, launch);
 }
 
-// A meeting that not every rank came to. It has no operation, and so no number.
-void Fabric::record_absence(const Error& error, Rank rank, std::int64_t since_ns) {
+// Of no operation that has a number: a meeting that not every rank came to, a caller's graph.
+void Fabric::record_fault(const Error& error, Rank rank, std::int64_t since_ns) {
   stats_.add_failure();
   if (!events_on_) return;
   EventRecord event;
@@ -259,17 +277,27 @@ bool Fabric::drain(Deadline deadline) {
   return in_flight_.all_of([&](Operation& operation) { return operation.wait_until(deadline); });
 }
 
+bool Fabric::become_idle(Deadline deadline) { return drain(deadline) && captures_ended(deadline); }
+
+void Fabric::check() {
+  if (forked()) check_usable();
+  const MutexLock lock(launch_mutex_);
+  decide_some(now_ns());
+  static_cast<void>(notice_captured_fault());
+  check_usable();
+}
+
 void Fabric::recover() {
   if (forked()) check_usable();
   const MutexLock lock(launch_mutex_);
   decide_ended();
-  notice_captured_fault();
+  static_cast<void>(notice_captured_fault());
   {
     const MutexLock state_lock(state_mutex_);
     if (state_ == State::closed) fail(ErrorCode::fabric_closed, "the fabric has been closed");
     if (state_ == State::open) return;
   }
-  if (!drain(Deadline::after_ns(kIdleGrace))) {
+  if (!become_idle(Deadline::after_ns(kIdleGrace))) {
     fail(ErrorCode::collective_timeout, "recover(): a stream did not become idle in ",
          kIdleGrace / 1'000'000'000, " s");
   }
@@ -289,10 +317,10 @@ void Fabric::close() {
     const MutexLock state_lock(state_mutex_);
     if (state_ == State::closed) return;
   }
-  bool idle = drain(Deadline::after_ns(timeout_ns_));
+  bool idle = become_idle(Deadline::after_ns(timeout_ns_));
   if (!idle) {
     raise_abort_flag();
-    idle = drain(Deadline::after_ns(kIdleGrace));
+    idle = become_idle(Deadline::after_ns(kIdleGrace));
   }
   watchdog_.stop();  // before state_mutex_, which its thread may be waiting for
   {

@@ -108,6 +108,8 @@ class Fabric {
   // For an operation that its caller does not wait for: see watchdog.h.
   void watch(std::shared_ptr<Operation> operation) { watchdog_.watch(std::move(operation)); }
 
+  // The same as check_usable(), after a look at what has ended and at what callers captured.
+  void check();
   // Throws FabricClosed or FabricPoisoned unless operations may start.
   // A fabric does not survive fork(): its threads are not in the child. There every call is refused
   // (FabricClosed), and closing does nothing.
@@ -138,7 +140,8 @@ class Fabric {
     // Where its last operation was put (Device::id_of), and the event of that operation's end.
     std::uint64_t last_stream = 0;
     Event last_ended{};
-    CaptureLink captured{};  // has an event from the first capture on
+    CaptureLink captured{};           // has an event from the first capture on
+    mutable void* checked = nullptr;  // the stream in which no problem was found last
   };
 
   explicit Fabric(const FabricOptions& options);
@@ -156,18 +159,27 @@ class Fabric {
   std::shared_ptr<Operation> record(const PrepareFn& prepare, std::int64_t enqueue_ns)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   std::shared_ptr<Operation> submit(std::shared_ptr<Operation> operation,
-                                    std::span<const Stream> user_streams, Graph* timed)
+                                    std::span<const Stream> user_streams, bool straight,
+                                    Graph* timed)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void follow_last(std::size_t r, Stream stream)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void submit_rank(Operation& operation, std::size_t r, Stream stream, Graph* timed)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
-  void notice_captured_fault() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void enqueue(const Operation& operation, std::size_t r, Stream stream)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void end_early(const Operation& operation, std::size_t r, Stream stream) noexcept;
+  bool notice_captured_fault() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void look_at_captures();
+  void link_captures() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  bool captures_ended(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   std::shared_ptr<Operation> launch_captured(const PrepareFn& prepare,
                                              std::span<const Stream> user_streams,
                                              std::int64_t enqueue_ns)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   bool are_apart(std::span<const Stream> user_streams) const;
+  bool never_meet(std::span<const Stream> user_streams) const;
+  bool place(Operation& operation, std::span<const Stream> user_streams);
   bool runs_on(std::span<const Stream> user_streams, const Operation& operation) const;
   void join_user_streams(Operation& operation, std::span<const Stream> user_streams);
   void take_back(std::shared_ptr<Operation> operation)
@@ -177,11 +189,12 @@ class Fabric {
   void instantiate_joint(Graph& graph);
   std::span<const FaultRecord> fault_records() const;
   std::optional<Error> fault_of(const Operation& operation) const;
-  void record_absence(const Error& error, Rank rank, std::int64_t since_ns);
+  void record_fault(const Error& error, Rank rank, std::int64_t since_ns);
   void poison(const Error& cause);        // and end the open rendezvous
   void poison_state(const Error& cause);  // the rest of it
   void raise_abort_flag();
   bool drain(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  bool become_idle(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
 
   std::int64_t process_;  // that opened it
   DeviceKind backend_;
@@ -191,6 +204,7 @@ class Fabric {
   std::int32_t blocks_;
   void (*prepare_scratch_)(Fabric& fabric);
   std::vector<RankState> ranks_;
+  bool shares_devices_ = false;           // some ranks do
   std::uint32_t* abort_flag_ = nullptr;   // pinned
   FaultRecord* fault_records_ = nullptr;  // pinned, world x blocks
   std::byte* header_ = nullptr;           // pinned: an arena's signals and progress as they start

@@ -61,22 +61,21 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
   const MutexLock lock(launch_mutex_);
   if (are_capturing(user_streams)) return launch_captured(prepare, user_streams, enqueue_ns);
   decide_some(enqueue_ns);
-  notice_captured_fault();
+  static_cast<void>(notice_captured_fault());
   check_usable();
   if (recording_) return record(prepare, enqueue_ns);
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
+  bool straight = false;
   try {
     prepare(*operation);
-    if (!user_streams.empty() && !runs_on(user_streams, *operation)) {
-      join_user_streams(*operation, user_streams);
-    }
+    straight = place(*operation, user_streams);
   } catch (...) {
     take_back(std::move(operation));
     throw;
   }
   ++next_id_;
-  return submit(std::move(operation), user_streams, nullptr);
+  return submit(std::move(operation), user_streams, straight, nullptr);
 }
 
 // One that was not launched after all. It is kept: a rank's last_ended may be its event.
@@ -98,10 +97,30 @@ bool Fabric::are_apart(std::span<const Stream> user_streams) const {
   return true;
 }
 
+// Do no two ranks of a device wait for each other's streams? Those that follow the default stream
+// do as soon as anybody uses it.
+bool Fabric::never_meet(std::span<const Stream> user_streams) const {
+  if (!shares_devices_) return true;
+  for (std::size_t r = 0; r < user_streams.size(); ++r) {
+    const Device& device = *ranks_[r].device;
+    if (ranks_on(device.id()) > 1 && device.follows_default_stream(user_streams[r])) return false;
+  }
+  return are_apart(user_streams);
+}
+
 // May works go straight onto the caller's streams? Not if ranks would queue up behind each other,
 // and not if one work enqueues for all on the fabric's streams.
 bool Fabric::runs_on(std::span<const Stream> user_streams, const Operation& operation) const {
-  return !operation.info().joint && are_apart(user_streams);
+  return !operation.info().joint && never_meet(user_streams);
+}
+
+// Whether the works go straight onto the caller's streams. Else the fabric's wait for what is
+// there.
+bool Fabric::place(Operation& operation, std::span<const Stream> user_streams) {
+  if (user_streams.empty()) return false;
+  if (runs_on(user_streams, operation)) return true;
+  join_user_streams(operation, user_streams);
+  return false;
 }
 
 void Fabric::join_user_streams(Operation& operation, std::span<const Stream> user_streams) {
@@ -116,10 +135,10 @@ void Fabric::join_user_streams(Operation& operation, std::span<const Stream> use
 
 // From here on a failure is a fault of the operation: ranks already launched are told to leave.
 std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
-                                          std::span<const Stream> user_streams, Graph* timed) {
+                                          std::span<const Stream> user_streams, bool straight,
+                                          Graph* timed) {
   operation->commit();
   in_flight_.push_back(operation);
-  const bool straight = !user_streams.empty() && runs_on(user_streams, *operation);
   const auto stream_of = [&](std::size_t r) {
     return straight ? user_streams[r] : ranks_[r].stream;
   };
@@ -160,7 +179,21 @@ void Fabric::submit_rank(Operation& operation, std::size_t r, Stream stream, Gra
   RankState& rank = ranks_[r];
   Device& device = *rank.device;
   const DeviceScope scope(device);
-  if (timed) device.record(timed->starts_[r], stream);
+  try {
+    if (timed) device.record(timed->starts_[r], stream);
+    enqueue(operation, r, stream);
+    if (timed) device.record(timed->ends_[r], stream);
+  } catch (...) {
+    end_early(operation, r, stream);
+    throw;
+  }
+  device.record(operation.ended_[r], stream);
+  if (has_captures_) device.record(rank.captured.event, stream);
+  rank.last_ended = operation.ended_[r];
+}
+
+void Fabric::enqueue(const Operation& operation, std::size_t r, Stream stream) {
+  Device& device = *ranks_[r].device;
   const Graph* graph = operation.replayed_.get();
   if (!graph) {
     if (operation.works_[r].run) device.submit(stream, operation.works_[r]);
@@ -173,12 +206,18 @@ void Fabric::submit_rank(Operation& operation, std::size_t r, Stream stream, Gra
   } else {
     device.wait(stream, operation.ended_[0]);  // a joint graph runs on rank 0's stream
   }
-  if (timed) device.record(timed->ends_[r], stream);
-  device.record(operation.ended_[r], stream);
-  if (has_captures_) device.record(rank.captured.event, stream);
-  rank.last_ended = operation.ended_[r];
 }
 
-// Capture and replay
+// A work that failed may have enqueued some of what it is, and a joint one on every rank's stream.
+// Whoever waits for the operation waits for that too.
+void Fabric::end_early(const Operation& operation, std::size_t r, Stream stream) noexcept {
+  const std::size_t end = operation.info().joint ? ranks_.size() : r + 1;
+  for (std::size_t q = r; q < end; ++q) {
+    try {
+      ranks_[q].device->record(operation.ended_[q], q == r ? stream : ranks_[q].stream);
+    } catch (const Error&) {  // on a device that is lost nothing runs
+    }
+  }
+}
 
 }  // namespace weft::fabric

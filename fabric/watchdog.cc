@@ -27,6 +27,17 @@ void Watchdog::watch(std::shared_ptr<Operation> operation) {
   const MutexLock lock(mutex_);
   if (stopping_) return;
   watched_.push_back(std::move(operation));
+  start();
+}
+
+void Watchdog::keep_looking(std::function<void()> look) {
+  const MutexLock lock(mutex_);
+  if (stopping_ || look_) return;
+  look_ = std::move(look);
+  start();
+}
+
+void Watchdog::start() {
   if (!thread_.joinable()) {
     thread_ = std::thread([this] { run(); });
   }
@@ -49,8 +60,8 @@ void Watchdog::run() {
   std::int64_t sleep = kShortestSleep;
   const MutexLock lock(mutex_);
   while (!stopping_) {
-    if (watched_.empty()) {
-      while (!stopping_ && watched_.empty()) changed_.wait(mutex_);
+    if (watched_.empty() && !look_) {
+      while (!stopping_ && watched_.empty() && !look_) changed_.wait(mutex_);
       sleep = kShortestSleep;
       continue;
     }
@@ -59,9 +70,11 @@ void Watchdog::run() {
     // done() may decide, and deciding takes the fabric's locks: not under this one.
     std::vector<std::shared_ptr<Operation>> looked_at;
     looked_at.swap(watched_);
+    const std::function<void()> look = look_;
     {
       const MutexUnlock unlocked(mutex_);
       std::erase_if(looked_at, [](const auto& operation) { return operation->done(); });
+      if (look) look();
     }
     std::move(looked_at.begin(), looked_at.end(), std::back_inserter(watched_));
   }

@@ -2,13 +2,15 @@
 // poisons the fabric, and events and statistics are complete, without anyone asking.
 //
 // Invariants
-//   1. The thread starts with the first watch() and ends with the watchdog; between operations it
-//      sleeps.
+//   1. The thread starts with the first watch() or keep_looking() and ends with the watchdog;
+//      between operations it sleeps, and for longer than kLongestSleep if it has nothing to look
+//      at.
 //   2. It holds an operation only until that has been decided. It calls no user code.
 //
 // Thread safety: watch() from any thread. Every wait of the thread is for at most kLongestSleep.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -27,6 +29,9 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
 
   void watch(std::shared_ptr<Operation> operation);
+  // From now on `look` is called again and again, at most kLongestSleep after it returned. The
+  // first that is given stays.
+  void keep_looking(std::function<void()> look);
   // Lets go of everything and joins the thread, for good: a later watch() does nothing.
   void stop();
   // In the child of a fork(): there is no thread to join.
@@ -34,11 +39,13 @@ class Watchdog {
   void forget() noexcept WEFT_THREAD_SAFETY(no_thread_safety_analysis);
 
  private:
+  void start() WEFT_THREAD_SAFETY(requires_capability(mutex_));
   void run();
 
   Mutex mutex_;
   CondVar changed_;
   std::vector<std::shared_ptr<Operation>> watched_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  std::function<void()> look_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
   bool stopping_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
   std::thread thread_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
   bool forgotten_ = false;  // of the destroying thread

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -227,6 +228,11 @@ std::span<const char* const> build_variables() { return kBuildVariables; }
 const Config& config() { return process_config().values; }
 
 const std::vector<std::string>& config_warnings() { return process_config().warnings; }
+
+std::string foreign_variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
 
 std::vector<ConfigEntry> config_entries() {
   const Config defaults;

@@ -70,6 +70,8 @@ std::span<const char* const> build_variables();
 // Of this process. Both throw Error(config) as long as the environment holds an unusable value.
 const Config& config();
 const std::vector<std::string>& config_warnings();
+// A variable that is not weft's, as it is now; empty where it is not set.
+std::string foreign_variable(const char* name);
 // Every row of the table; never throws Error(config).
 std::vector<ConfigEntry> config_entries();
 

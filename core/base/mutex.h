@@ -36,6 +36,7 @@ class WEFT_THREAD_SAFETY(capability("mutex")) Mutex {
   Mutex& operator=(const Mutex&) = delete;
 
   void lock() WEFT_THREAD_SAFETY(acquire_capability()) { native_.lock(); }
+  bool try_lock() WEFT_THREAD_SAFETY(try_acquire_capability(true)) { return native_.try_lock(); }
   void unlock() WEFT_THREAD_SAFETY(release_capability()) { native_.unlock(); }
 
  private:

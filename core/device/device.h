@@ -100,6 +100,13 @@ struct CaptureLink {
   void* end = nullptr;        // its node that records the event
 };
 
+// Memory that was allocated in one go. `stays`: until it is freed its addresses hold this memory,
+// as those of a memory pool or of mapped memory need not.
+struct Allocation {
+  std::span<const std::byte> bytes{};
+  bool stays = false;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -137,6 +144,8 @@ class Device {
   }
   // Why operations cannot be put on it; nothing if they can.
   virtual std::optional<std::string> stream_problem(Stream) const { return std::nullopt; }
+  // Does it wait for what is put on the default stream, and that for it?
+  virtual bool follows_default_stream(Stream) const { return false; }
 
   virtual void submit(Stream stream, const Work& work) = 0;
   // Bytes between any two places this device can reach, in stream order.
@@ -179,7 +188,7 @@ class Device {
     return access_problem(memory, bytes);
   }
   // The allocation of this device's that holds this byte; empty where that is not known.
-  virtual std::span<const std::byte> allocation_of(const void*) const { return {}; }
+  virtual Allocation allocation_of(const void*) const { return {}; }
   // The device whose memory this is, if it belongs to one of this kind.
   virtual std::optional<DeviceId> owner_of(const void* memory) const = 0;
 };

@@ -83,7 +83,8 @@ nb::list tensor_of_each(const nb::list& out, const nb::list& tensors) {
 }
 
 // The streams that the tensors' libraries work on now, one a rank: what comes next on them follows
-// what they have put there, and nothing has to wait. Nothing, unless every rank's library says.
+// what these libraries have put there, and for that nothing has to wait. Nothing, unless every
+// rank's library says.
 std::optional<std::vector<std::int64_t>> current_streams(const Fabric& fabric,
                                                          const nb::list& tensors) {
   const auto ranks = static_cast<std::size_t>(fabric.world().value());
@@ -104,37 +105,72 @@ std::optional<std::vector<std::int64_t>> current_streams(const Fabric& fabric,
   return nb::cast<std::optional<std::vector<std::int64_t>>>(found);
 }
 
+// Are both tensors of one library, whose current stream is theirs?
+bool are_of_one_library(nb::handle a, nb::handle b) {
+  if (Py_TYPE(a.ptr()) == Py_TYPE(b.ptr())) return true;
+  const ExchangeApi* api = exchange_api(a);
+  return api && api == exchange_api(b);
+}
+
+// How tensors are imported that a collective on these streams gets.
+class Importer {
+ public:
+  // `current`: the libraries of these tensors, one a rank, work on the streams now. `chosen`: the
+  // streams are not the default ones, and may be captured.
+  Importer(const Fabric& fabric, const std::vector<Stream>& streams, const nb::list* current,
+           bool chosen)
+      : fabric_(fabric), streams_(streams), current_(current) {
+    if (!chosen) capturing_ = false;
+  }
+
+  std::vector<Tensor> tensors_of(const nb::list& list) const {
+    std::vector<Tensor> result;
+    for (std::size_t r = 0; r < list.size(); ++r) {
+      const nb::object object = list[r];
+      result.push_back(import_member(object, consumer_of(object, r)));
+    }
+    return result;
+  }
+
+ private:
+  std::int64_t consumer_of(const nb::object& object, std::size_t rank) const {
+    if (fabric_.backend() != DeviceKind::cuda || object.is_none()) return kNoOrdering;
+    const bool known = current_ && rank < current_->size();
+    if (known && are_of_one_library(object, (*current_)[rank])) return kNoOrdering;
+    // Into a capture nothing from outside can be ordered.
+    if (!capturing_) capturing_ = fabric_.are_capturing(streams_);
+    return *capturing_ ? kNoOrdering : consumer_stream(streams_, rank);
+  }
+
+  const Fabric& fabric_;
+  const std::vector<Stream>& streams_;
+  const nb::list* current_;
+  mutable std::optional<bool> capturing_{};
+};
+
 OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std::string& collective,
                                const nb::list& tensors, const std::optional<nb::list>& out,
                                const nb::dict& arguments,
                                std::optional<std::vector<std::int64_t>> stream_handles) {
   Arguments call;
   read_arguments(collective, arguments, call);
-  bool ordered = fabric->backend() != DeviceKind::cuda;
-  if (!stream_handles && !ordered) {
-    stream_handles = current_streams(*fabric, tensor_of_each(out ? *out : tensors, tensors));
-    ordered = stream_handles.has_value();
+  std::optional<nb::list> current;
+  if (!stream_handles && fabric->backend() == DeviceKind::cuda) {
+    nb::list each = tensor_of_each(out ? *out : tensors, tensors);
+    stream_handles = current_streams(*fabric, each);
+    if (stream_handles) current = std::move(each);
   }
-  const bool given = stream_handles && !ordered;
   call.streams = user_streams(*fabric, stream_handles);
-  // Into a capture nothing from outside can be ordered.
-  ordered = ordered || (given && fabric->are_capturing(call.streams));
   call.options.streams = call.streams;
   if (tensors.size() > 0 && is_tensor_list(tensors[0])) {
     auto bucket = import_bucket(*fabric, tensors, out, call.streams);
     const nb::gil_scoped_release released;
     return {fabric, collectives::run(*fabric, call.call, std::move(bucket), call.options)};
   }
-  const auto imported = [&](const nb::list& list) {
-    std::vector<Tensor> result;
-    for (std::size_t r = 0; r < list.size(); ++r) {
-      const std::int64_t consumer = ordered ? kNoOrdering : consumer_stream(call.streams, r);
-      result.push_back(import_member(list[r], consumer));
-    }
-    return result;
-  };
-  const std::vector<Tensor> inputs = imported(tensors);
-  const std::vector<Tensor> outputs = out ? imported(*out) : inputs;
+  const Importer importer(*fabric, call.streams, current ? &*current : nullptr,
+                          stream_handles.has_value());
+  const std::vector<Tensor> inputs = importer.tensors_of(tensors);
+  const std::vector<Tensor> outputs = out ? importer.tensors_of(*out) : inputs;
   const nb::gil_scoped_release released;
   return {fabric, collectives::run(*fabric, call.call, inputs, outputs, call.options)};
 }
@@ -198,6 +234,8 @@ void bind_collectives(nb::class_<Fabric>& type) {
   type.def("collective", run_collective, nb::arg("name"), nb::arg("tensors"), nb::arg("out").none(),
            nb::arg("arguments"), nb::arg("streams").none(),
            "Check and launch a collective on all ranks.")
+      .def("current_streams", current_streams, nb::arg("tensors"),
+           "The streams that the libraries of these tensors, one a rank, work on now.")
       .def("rank_collective", run_rank_collective, nb::arg("rank"), nb::arg("name"),
            nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),
            nb::arg("stream").none(), "Meet the other ranks, then the same.")

@@ -159,6 +159,7 @@ void bind_fabric(nb::module_& module) {
            nb::arg("delay") = 0.0, "Tests: the fault that the next operations meet.")
       .def(
           "abort", [](Fabric& f) { f.abort("abort() was called"); }, Released())
+      .def("check", &Fabric::check, Released())
       .def("recover", &Fabric::recover, Released())
       .def("close", &Fabric::close, Released())
       .def("stats", stats_of)

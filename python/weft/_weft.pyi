@@ -615,6 +615,8 @@ class Fabric:
 
     def abort(self) -> None: ...
 
+    def check(self) -> None: ...
+
     def recover(self) -> None: ...
 
     def close(self) -> None: ...
@@ -633,6 +635,11 @@ class Fabric:
 
     def collective(self, name: str, tensors: list, out: list | None, arguments: dict, streams: Sequence[int] | None) -> Operation:
         """Check and launch a collective on all ranks."""
+
+    def current_streams(self, tensors: list) -> list[int] | None:
+        """
+        The streams that the libraries of these tensors, one a rank, work on now.
+        """
 
     def rank_collective(self, rank: int, name: str, tensor: object | None, out: object | None, arguments: dict, stream: int | None) -> Operation:
         """Meet the other ranks, then the same."""

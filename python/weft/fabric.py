@@ -51,8 +51,16 @@ class Fabric(Collectives):
     tuning: a file of `weft tune`, whose measured algorithms "auto" takes; "off": those that weft is
     shipped with; None: what WEFT_TUNING says, else the file at its default place if there is one.
 
-    Raises InvalidArgument (it says what there is), ConfigError, PeerAccessError, OutOfMemory,
-    CudaError; then nothing is left behind.
+    Raises InvalidArgument (it says what there is), ConfigError (also on CUDA with more than one
+    rank while CUDA_LAUNCH_BLOCKING is set, under which ranks would wait for each other for ever),
+    PeerAccessError, OutOfMemory, CudaError; then nothing is left behind.
+
+    Graphs that you capture yourself (torch.cuda.graph) take their place among the fabric's other
+    operations when they are launched. Launch them from the thread that also calls the fabric, or
+    see to it that the two do not happen at once: else ranks may run the two in different orders,
+    which ends in CollectiveTimeout. The same goes for `recover()` and `close()`, which wait for
+    graphs launched before. Two fabrics at once on the same devices need such an order too, or fewer
+    blocks (`max_blocks`): docs/concurrency.md.
 
     >>> import numpy as np, weft
     >>> with weft.Fabric("sim:4") as fab:
@@ -206,11 +214,12 @@ class Fabric(Collectives):
         """Totals since the fabric was opened or `reset_stats()`, ready for JSON.
 
         operations (ended without error), empty (of those, with nothing to do), failed (also those
-        that not every rank came to in time), bytes (of one rank's vectors), seconds (in
-        operations), predicted (whether those seconds come from the link table of a simulated
-        fabric), host_seconds (from launch to end, on the host's clock), ranks (operations of each),
-        links (bytes from rank to rank, `{"0->1": 1024}`). A replay of a `weft.Graph` is one
-        operation; what was captured into a graph of the caller's own is not counted.
+        that not every rank came to in time, and faults of graphs of the caller's own), bytes (of
+        one rank's vectors), seconds (in operations), predicted (whether those seconds come from the
+        link table of a simulated fabric), host_seconds (from launch to end, on the host's clock),
+        ranks (operations of each), links (bytes from rank to rank, `{"0->1": 1024}`). A replay of a
+        `weft.Graph` is one operation; what was captured into a graph of the caller's own is not
+        counted.
         """
         return dict(self._native.stats())
 
@@ -249,6 +258,18 @@ class Fabric(Collectives):
     def abort(self) -> None:
         """End what is under way with CollectiveAborted on every rank. Never blocks."""
         self._native.abort()
+
+    def check(self) -> None:
+        """Raise FabricPoisoned if a fault has come to light, FabricClosed after `close()`.
+
+        For loops that only replay graphs captured by others (torch.cuda.graph): these call nothing
+        of weft's that could raise. Does not block; costs less than an operation.
+
+        >>> import weft
+        >>> with weft.Fabric("sim:2") as fab:
+        ...     fab.check()
+        """
+        self._native.check()
 
     def recover(self) -> None:
         """Make a poisoned fabric usable again: wait until every rank is idle, reset all signals."""

@@ -20,6 +20,39 @@ if TYPE_CHECKING:
 __all__ = ["Graph"]
 
 
+def _leaves(held: object) -> Iterator[object]:
+    if isinstance(held, (list, tuple)):
+        for each in held:
+            yield from _leaves(each)
+    elif held is not None:
+        yield held
+
+
+def _library(tensor: object) -> str:
+    """The package whose class says how the tensor is lent."""
+    bases = (base for base in type(tensor).__mro__ if "__dlpack__" in vars(base))
+    return next(bases, type(tensor)).__module__.partition(".")[0]
+
+
+def _member_of_each(held: object, fabric: Fabric) -> list[object] | None:
+    """A tensor on the device of each rank: its library says which stream it works on there.
+
+    None if they are of several libraries, or there is none on some device.
+    """
+    if fabric.backend != "cuda":
+        return None
+    found: dict[str, object] = {}
+    for tensor in _leaves(held):
+        device = getattr(tensor, "__dlpack_device__", None)
+        if device is None:
+            return None
+        found.setdefault(f"cuda:{device()[1]}", tensor)
+    libraries = {_library(tensor) for tensor in _leaves(held)}
+    if len(libraries) != 1 or not found.keys() >= set(fabric.devices):
+        return None
+    return [found[device] for device in fabric.devices]
+
+
 class Graph:
     """What a fabric is asked for in a `with graph.capture(fabric)` block, recorded, not done.
 
@@ -43,6 +76,7 @@ class Graph:
         self._fabric: Fabric | None = None
         self._recorded: _weft.RecordedGraph | None = None
         self._held: list[object] = []
+        self._members: list[object] | None = None
 
     @contextmanager
     def capture(self, fabric: Fabric) -> Iterator[None]:
@@ -60,6 +94,7 @@ class Graph:
             yield
             self._recorded = fabric._native.end_capture()
             self._fabric = fabric
+            self._members = _member_of_each(self._held, fabric)
         finally:
             fabric._recording = None
             if self._recorded is None:
@@ -78,9 +113,10 @@ class Graph:
         """Run what was recorded, after what the fabric was asked for before.
 
         On CUDA it is stream-ordered; on simulated devices it returns when all is done. streams: one
-        a rank, as the collectives take them; those given while recording do not count. timing: wait
-        for the end, and return the microseconds from start to end, of the slowest device: on its
-        own clock (CUDA), or on the host's.
+        a rank, as the collectives take them; those given while recording do not count. None: the
+        current streams of the library (PyTorch) that all recorded tensors are of, else the default
+        streams. timing: wait for the end, and return the microseconds from start to end, of the
+        slowest device: on its own clock (CUDA), or on the host's.
         Raises InvalidArgument without a recording, FabricPoisoned, FabricClosed, and what the
         operations raise.
         """
@@ -89,6 +125,8 @@ class Graph:
         start = perf_counter()
         kept: list[object] = []
         handles = stream_handles(streams, self._fabric._devices, kept)
+        if handles is None and self._members is not None:
+            handles = self._fabric._native.current_streams(self._members)
         operation = self._recorded.replay(timing, handles)
         self._fabric._finish(operation, self._held, async_op=False)
         if not timing:

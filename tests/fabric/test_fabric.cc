@@ -298,6 +298,25 @@ TEST_CASE("a device's error names its rank, and does not end an operation that o
   CHECK(code_of([&] { fabric->check_usable(); }) == ErrorCode::fabric_poisoned);
 }
 
+TEST_CASE("what a joint work enqueued before it failed is waited for") {
+  FaultDevice faulty(weft::device({DeviceKind::sim, DeviceOrdinal(0)}));
+  FabricOptions chosen = options(2);
+  chosen.devices[0] = &faulty;
+  const auto fabric = Fabric::open(std::move(chosen));
+  std::atomic<bool> finished{false};
+  const auto prepare = [&](Operation& op) {
+    op.info().joint = true;
+    op.works()[0] = Work::make("empty", empty_work, 0);
+    // Stands for what rank 0's work did for rank 1 before it failed.
+    fabric->device(Rank(1)).submit(fabric->stream(Rank(1)),
+                                   Work::make("sleep", sleep_work, SleepParams{&finished}));
+    faulty.plan(DeviceCall::submit, 1, {ErrorCode::cuda_error, 0});
+  };
+  CHECK(code_of([&] { fabric->launch(prepare); }) == ErrorCode::cuda_error);
+  CHECK(finished);
+  fabric->recover();
+}
+
 TEST_SUITE("stress") {
   TEST_CASE("closing right after an operation was given to the watchdog") {
     const auto fabric = Fabric::open(options(2));

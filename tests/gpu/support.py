@@ -79,13 +79,14 @@ def synchronize(fabric: weft.Fabric) -> None:
         torch.cuda.synchronize(device)
 
 
-def captured(streams: list[Any], work: Any) -> Any:
+def captured(streams: list[Any], work: Any, mode: str = "relaxed") -> Any:
     """A graph of torch's: `work(rank)` on every rank's stream, forked from rank 0's and joined.
 
     work: called with None, once, between the two, to put on what all ranks do together.
+    mode: which calls end the capture, of torch.cuda.graph's.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=streams[0], capture_error_mode="relaxed"):
+    with torch.cuda.graph(graph, stream=streams[0], capture_error_mode=mode):
         fork = torch.cuda.Event()
         fork.record(streams[0])
         for stream in streams[1:]:

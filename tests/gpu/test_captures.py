@@ -224,3 +224,137 @@ def test_a_long_graph(spec: str) -> None:
             graph.replay()
             synchronize(fabric)
             assert all(bool((room == turn + fabric.size - 1).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_first_capture_follows_operations_under_way(spec: str) -> None:
+    """A replay that did not wait would run while the operation before is still behind the sleep."""
+    with weft.Fabric(spec, timeout=5.0) as fabric:
+        n = fabric.size
+        eager, streams = streams_on(fabric), streams_on(fabric)
+        others, rooms = rooms_on(fabric, 5000), rooms_on(fabric, 5000)
+        synchronize(fabric)
+
+        def work(rank: int | None, stream: Any) -> None:
+            if rank is not None:
+                return
+            # Not captured, and not before: torch waits for the device when it begins a capture.
+            for late in eager:
+                with torch.cuda.stream(late):
+                    torch.cuda._sleep(20 * SLEEP)
+            fabric.all_reduce(others, algorithm="two_shot", streams=eager)
+            fabric.all_reduce(rooms, algorithm="two_shot", streams=streams)
+
+        graph = captured(streams, work)
+        after = torch.cuda.Event()
+        with torch.cuda.stream(streams[0]):
+            graph.replay()
+            after.record()
+        before = [torch.cuda.Event() for _ in eager]
+        for event, stream in zip(before, eager, strict=True):
+            event.record(stream)
+        ended = time.monotonic() + 4.0
+        while not after.query() and time.monotonic() < ended:
+            time.sleep(0.001)
+        # Where the graph has run, the operation before it has.
+        assert after.query()
+        assert all(event.query() for event in before)
+        synchronize(fabric)
+        for room in (*others, *rooms):
+            assert bool((room == n).all())
+
+
+@pytest.mark.parametrize("how", ["recover", "close"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_recover_and_close_wait_for_replays(spec: str, how: str) -> None:
+    with weft.Fabric(spec, timeout=5.0) as fabric:
+        rooms, streams = rooms_on(fabric, 5000), streams_on(fabric)
+        fabric.all_reduce(rooms, streams=streams)
+        synchronize(fabric)
+
+        def work(rank: int | None, stream: Any) -> None:
+            if rank is None:
+                fabric.all_reduce(rooms, algorithm="two_shot", streams=streams)
+
+        graph = captured(streams, work)
+        after = torch.cuda.Event()
+        with torch.cuda.stream(streams[0]):
+            torch.cuda._sleep(4 * SLEEP)
+            graph.replay()
+            after.record()
+        if how == "close":
+            fabric.close()
+        else:
+            fabric.abort()
+            fabric.recover()
+        # Only what comes behind the last kernel may be left.
+        ended = time.monotonic() + 0.05
+        while not after.query() and time.monotonic() < ended:
+            pass
+        assert after.query()
+        synchronize(fabric)
+        if how == "recover":
+            for room in rooms:
+                room.fill_(1)
+            synchronize(fabric)
+            fabric.all_reduce(rooms, streams=streams)
+            synchronize(fabric)
+            assert all(bool((room == fabric.size).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_loop_that_only_replays_hears_of_a_fault(spec: str, capfd: Any) -> None:
+    with weft.Fabric(spec, timeout=0.5) as fabric:
+        rooms, streams = rooms_on(fabric, 3000), streams_on(fabric)
+        fabric.all_reduce(rooms, streams=streams)
+        synchronize(fabric)
+        fabric._native.plan_fault(1, 0, "stop")
+
+        def work(rank: int | None, stream: Any) -> None:
+            if rank is None:
+                fabric.all_reduce(rooms, algorithm="two_shot", streams=streams)
+
+        graph = captured(streams, work)
+        fabric._native.plan_fault(-1, -1, "none")
+        fabric.check()
+        with torch.cuda.stream(streams[0]):
+            graph.replay()
+        ended = time.monotonic() + 5.0
+        while fabric.stats()["failed"] == 0 and time.monotonic() < ended:
+            time.sleep(0.01)  # nobody calls what could notice
+        assert fabric.stats()["failed"] == 1
+        with pytest.raises(weft.FabricPoisoned, match="rank 1"):
+            fabric.check()
+        said = ""
+        while "rank 1" not in said and time.monotonic() < ended:
+            said += capfd.readouterr().err
+        assert "rank 1" in said
+        synchronize(fabric)
+        fabric.recover()
+        fabric.check()
+
+
+@pytest.mark.parametrize("mode", ["global", "thread_local", "relaxed"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_bucket_first_seen_in_a_capture_of_any_mode(spec: str, mode: str) -> None:
+    """Its table is of a size that there was none of: pinned memory is allocated meanwhile."""
+    places = {"global": 5000, "thread_local": 10_000, "relaxed": 20_000}[mode]
+    if spec != "cuda:0x2":
+        places *= 8
+    with weft.Fabric(spec) as fabric:
+        streams = streams_on(fabric)
+        warm, whole = rooms_on(fabric, 10), rooms_on(fabric, 4 * places)
+        fabric.all_reduce([[room] for room in warm], streams=streams)
+        lists = [list(room.split(4)) for room in whole]
+        synchronize(fabric)
+
+        def work(rank: int | None, stream: Any) -> None:
+            if rank is None:
+                fabric.all_reduce(lists, streams=streams)
+
+        graph = captured(streams, work, mode)
+        with torch.cuda.stream(streams[0]):
+            graph.replay()
+        synchronize(fabric)
+        fabric.check()
+        assert all(bool((room == fabric.size).all()) for room in whole)

@@ -147,6 +147,22 @@ void CopyEngines::end() const {
   }
 }
 
+// Copies that were enqueued before a failure are waited for like all others.
+template <class Enqueue>
+void CopyEngines::joined(const Enqueue& enqueue) const {
+  try {
+    begin();
+    enqueue();
+  } catch (...) {
+    try {
+      end();
+    } catch (const Error&) {  // on a device that is lost nothing runs
+    }
+    throw;
+  }
+  end();
+}
+
 std::byte* CopyEngines::slot(const ScratchPart& scratch, const Piece& piece, std::size_t at,
                              std::size_t from) const {
   const auto source = static_cast<std::int64_t>(from < at ? from : from - 1);
@@ -245,45 +261,48 @@ void CopyEngines::all_reduce(const Plan& plan, const LentScratch& scratch) const
   // With two ranks and slots, the first slot is done with one piece before the end: what is lent
   // there goes back while the last piece is on its way.
   std::int64_t lent = slots.offset;
-  begin();
-  for (; piece.begin < piece.chunk; piece.begin += piece.count, ++piece.number) {
-    const std::int64_t left = pieces - 1 - piece.number;
-    piece.use = static_cast<std::size_t>(options_.slots - 1 - left % options_.slots);
-    piece.count = std::min(piece.chunk - piece.begin, most);
-    piece.pushed = piece.begin + options_.pushed * most >= piece.chunk;
-    push(plan, slots, piece);
-    sum(plan, slots, piece);
-    if (left == 1 && n == 2 && options_.slots == 2) {
-      lent = slots.offset + piece.slot_bytes;
-      give_back(scratch, slots.offset, lent);
+  joined([&] {
+    for (; piece.begin < piece.chunk; piece.begin += piece.count, ++piece.number) {
+      const std::int64_t left = pieces - 1 - piece.number;
+      piece.use = static_cast<std::size_t>(options_.slots - 1 - left % options_.slots);
+      piece.count = std::min(piece.chunk - piece.begin, most);
+      piece.pushed = piece.begin + options_.pushed * most >= piece.chunk;
+      push(plan, slots, piece);
+      sum(plan, slots, piece);
+      if (left == 1 && n == 2 && options_.slots == 2) {
+        lent = slots.offset + piece.slot_bytes;
+        give_back(scratch, slots.offset, lent);
+      }
     }
-  }
-  give_back(scratch, lent, slots.offset + slots.bytes);
-  end();
+    give_back(scratch, lent, slots.offset + slots.bytes);
+  });
 }
 
 void CopyEngines::move(const Plan& plan, const MotionPlan& motion) const {
+  joined([&] {
+    for (std::size_t r = 0; r < members_.size(); ++r) move_from(r, plan, motion);
+  });
+}
+
+// What rank r sends.
+void CopyEngines::move_from(std::size_t r, const Plan& plan, const MotionPlan& motion) const {
   const std::size_t n = members_.size();
   const std::int64_t item = item_bytes(plan.dtype);
-  begin();
-  for (std::size_t r = 0; r < n; ++r) {
-    const Member& member = members_[r];
-    const MoveList list = moves_of(motion, plan, Rank(static_cast<std::int32_t>(r)));
-    for (const Move& move : list.span()) {
-      if (move.from == kAllOfThem) fail(ErrorCode::internal, "copy engines do not sum");
-      const auto source = static_cast<std::size_t>(move.from);
-      const std::byte* from = input_of(plan, source) + move.from_offset * item;
-      for (std::size_t k = 1; k <= n; ++k) {
-        const std::size_t to = (r + k) % n;
-        if (move.to != kAllOfThem && static_cast<std::size_t>(move.to) != to) continue;
-        std::byte* target = output_of(plan, to) + move.to_offset * item;
-        if (target == from) continue;
-        const Way& way = to == r ? member.down.front() : member.up[k % member.up.size()];
-        member.device->copy(way.stream, target, from, Bytes(move.count * item));
-      }
+  const Member& member = members_[r];
+  const MoveList list = moves_of(motion, plan, Rank(static_cast<std::int32_t>(r)));
+  for (const Move& move : list.span()) {
+    if (move.from == kAllOfThem) fail(ErrorCode::internal, "copy engines do not sum");
+    const auto source = static_cast<std::size_t>(move.from);
+    const std::byte* from = input_of(plan, source) + move.from_offset * item;
+    for (std::size_t k = 1; k <= n; ++k) {
+      const std::size_t to = (r + k) % n;
+      if (move.to != kAllOfThem && static_cast<std::size_t>(move.to) != to) continue;
+      std::byte* target = output_of(plan, to) + move.to_offset * item;
+      if (target == from) continue;
+      const Way& way = to == r ? member.down.front() : member.up[k % member.up.size()];
+      member.device->copy(way.stream, target, from, Bytes(move.count * item));
     }
   }
-  end();
 }
 
 std::int64_t copy_engine_least(WorldSize world) {

@@ -4,8 +4,9 @@
 // All ranks' work is enqueued by rank 0's; the other ranks' works are empty. It asks of the caller:
 // rank 0's work is submitted when every rank's stream already waits for what the operation must
 // wait for; and no work of the operation is needed after it. When it returns, every rank's stream
-// waits for the end of the whole operation. If rank 0's stream is being captured, all becomes part
-// of its graph: what other ranks' streams hold and is not in that graph is then not waited for.
+// waits for the end of the whole operation, also when it throws. If rank 0's stream is being
+// captured, all becomes part of its graph: what other ranks' streams hold and is not in that graph
+// is then not waited for.
 //
 // All-reduce: a rank owns a chunk; every rank copies its part of a piece of it into a slot of the
 // owner; the owner sums in rank order into its output, and copies the result to the others (of the
@@ -96,8 +97,11 @@ class CopyEngines {
 
   void begin() const;
   void end() const;
+  template <class Enqueue>
+  void joined(const Enqueue& enqueue) const;
   void push(const Plan& plan, const ScratchPart& scratch, const Piece& piece) const;
   void sum(const Plan& plan, const ScratchPart& scratch, const Piece& piece) const;
+  void move_from(std::size_t rank, const Plan& plan, const MotionPlan& motion) const;
   void give_back(const LentScratch& scratch, std::int64_t begin, std::int64_t end) const;
   std::byte* slot(const ScratchPart& scratch, const Piece& piece, std::size_t at,
                   std::size_t from) const;

@@ -15,9 +15,10 @@ Reach::Range Reach::range_of(const Tensor& tensor) {
 std::optional<std::string> Reach::problem(fabric::Fabric& fabric, const Request& request) {
   for (int r = 0; r < fabric.world().value(); ++r) {
     const auto index = static_cast<std::size_t>(r);
+    Range found;  // in place both are the same
     for (const Tensor* tensor : {&request.inputs[index], &request.outputs[index]}) {
       if (!tensor->defined() || tensor->bytes().value() == 0) continue;
-      Range found;
+      if (found.holds(range_of(*tensor))) continue;
       if (auto why = problem(fabric, Rank(r), *tensor, found)) return why;
     }
   }
@@ -27,6 +28,7 @@ std::optional<std::string> Reach::problem(fabric::Fabric& fabric, const Request&
 std::optional<std::string> Reach::problem(fabric::Fabric& fabric, Bucket& bucket) {
   if (bucket.is_reachable.load(std::memory_order_relaxed)) return std::nullopt;
   const auto world = static_cast<std::size_t>(bucket.world().value());
+  bool stays = true;
   for (const auto tensors : {bucket.inputs(), bucket.outputs()}) {
     for (std::size_t r = 0; r < world; ++r) {
       Range found;  // neighbours in a bucket are often neighbours in memory
@@ -35,11 +37,12 @@ std::optional<std::string> Reach::problem(fabric::Fabric& fabric, Bucket& bucket
         if (range.begin == range.end || found.holds(range)) continue;
         const Rank owner(static_cast<std::int32_t>(r));
         if (auto why = problem(fabric, owner, tensors[i], found)) return why;
+        stays = stays && found.stays;
       }
     }
     if (bucket.inputs().data() == bucket.outputs().data()) break;
   }
-  bucket.is_reachable.store(true, std::memory_order_relaxed);
+  bucket.is_reachable.store(stays, std::memory_order_relaxed);
   return std::nullopt;
 }
 
@@ -61,9 +64,10 @@ std::optional<std::string> Reach::problem(fabric::Fabric& fabric, Rank owner, co
       return concat(device.id().str(), " cannot reach the memory of rank ", owner, ": ", *why);
     }
   }
-  const auto whole = fabric.device(owner).allocation_of(range.begin);
-  found = {whole.data(), whole.data() + whole.size()};
-  if (!found.holds(range)) found = range;
+  const auto [whole, stays] = fabric.device(owner).allocation_of(range.begin);
+  found = {whole.data(), whole.data() + whole.size(), stays};
+  if (!found.holds(range)) found = {range.begin, range.end, stays};
+  if (!stays) return std::nullopt;
   const MutexLock lock(mutex_);
   if (reachable_.size() >= kMost) reachable_.clear();
   const std::byte*& known = reachable_[found.begin];

@@ -3,9 +3,11 @@
 // from a peer would be an illegal access: it is opened to the fabric's devices when it is first
 // met.
 //
-// What was found reachable is remembered, by address, with all of the allocation it lies in; memory
-// that was freed meanwhile and came back as memory of another kind at the same address is not
-// noticed.
+// What was found reachable is remembered, by address, with all of the allocation it lies in, if
+// that stays what it is until it is freed (cudaMalloc's). What is mapped at an address may change
+// under a tensor's owner (PyTorch's expandable segments), and pools share out theirs anew: such
+// memory is looked at by every operation. Memory of cudaMalloc that was freed meanwhile and came
+// back as memory of another kind at the same address is not noticed.
 //
 // Thread safety: all of it.
 #pragma once
@@ -29,7 +31,7 @@ class Reach {
 
   // Opens what it can. Why some device cannot reach some rank's tensor; nothing if all can.
   std::optional<std::string> problem(fabric::Fabric& fabric, const Request& request);
-  // The same of a bucket, which is looked at once.
+  // The same of a bucket, which is looked at once, if all of its memory stays.
   std::optional<std::string> problem(fabric::Fabric& fabric, Bucket& bucket);
 
  private:
@@ -38,6 +40,7 @@ class Reach {
   struct Range {
     const std::byte* begin = nullptr;
     const std::byte* end = nullptr;
+    bool stays = true;  // see Allocation
     bool holds(const Range& other) const { return begin <= other.begin && other.end <= end; }
   };
   static Range range_of(const Tensor& tensor);

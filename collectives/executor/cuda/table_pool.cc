@@ -5,6 +5,8 @@
 #include <mutex>
 #include <vector>
 
+#include "core/device/cuda/cuda_api.h"
+
 namespace weft::collectives {
 namespace {
 
@@ -49,6 +51,7 @@ std::shared_ptr<std::uint64_t[]> lend_table(Device& device, std::size_t words) {
       *found = p.free.back();
       p.free.pop_back();
     } else {
+      const OutsideCaptures outside;  // the caller may be capturing, and any thread too
       p.free.reserve(p.made + 1);
       const Bytes bytes(static_cast<std::int64_t>(wanted * sizeof(std::uint64_t)));
       block = {static_cast<std::uint64_t*>(device.allocate_pinned(bytes)), wanted};

@@ -6,13 +6,14 @@ namespace weft {
 namespace {
 
 constexpr unsigned kDriverVersion = 12000;  // whose entry points are asked for
+constexpr unsigned kStreamDeviceVersion = 12080;
 
 template <class Function>
-void find_driver_function(Function& function, const char* name) {
+void find_driver_function(Function& function, const char* name, unsigned version = kDriverVersion) {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result{};
   const cudaError_t status =
-      cudaGetDriverEntryPointByVersion(name, &found, kDriverVersion, cudaEnableDefault, &result);
+      cudaGetDriverEntryPointByVersion(name, &found, version, cudaEnableDefault, &result);
   if (status == cudaSuccess && result == cudaDriverEntryPointSuccess) {
     function = reinterpret_cast<Function>(found);
   } else {
@@ -84,6 +85,7 @@ void fill_runtime(CudaApi& api) {
   api.stream_begin_capture = cudaStreamBeginCapture;
   api.stream_end_capture = cudaStreamEndCapture;
   api.stream_get_id = cudaStreamGetId;
+  api.stream_get_flags = cudaStreamGetFlags;
   api.capture_state = capture_state;
   api.capture_follow = capture_follow;
   api.graph_add_event_record = cudaGraphAddEventRecordNode;
@@ -133,6 +135,7 @@ void fill_driver(CudaApi& api) {
   find_driver_function(api.mem_get_access, "cuMemGetAccess");
   find_driver_function(api.mem_get_address_range, "cuMemGetAddressRange");
   find_driver_function(api.pointer_get_attribute, "cuPointerGetAttribute");
+  find_driver_function(api.stream_get_device, "cuStreamGetDevice", kStreamDeviceVersion);
 }
 
 const CudaApi& real_api() {

@@ -51,6 +51,7 @@ struct CudaApi {
   decltype(&cudaStreamBeginCapture) stream_begin_capture = nullptr;
   decltype(&cudaStreamEndCapture) stream_end_capture = nullptr;
   decltype(&cudaStreamGetId) stream_get_id = nullptr;
+  cudaError_t (*stream_get_flags)(cudaStream_t, unsigned* flags) = nullptr;
   cudaError_t (*capture_state)(cudaStream_t, CaptureState*) = nullptr;
   // What is captured next on the stream also follows these nodes.
   cudaError_t (*capture_follow)(cudaStream_t, cudaGraphNode_t* nodes, std::size_t count) = nullptr;
@@ -105,6 +106,7 @@ struct CudaApi {
   decltype(&cuMemGetAccess) mem_get_access = nullptr;
   decltype(&cuMemGetAddressRange) mem_get_address_range = nullptr;
   decltype(&cuPointerGetAttribute) pointer_get_attribute = nullptr;
+  CUresult (*stream_get_device)(CUstream, CUdevice*) = nullptr;  // since CUDA 12.8
 };
 
 const CudaApi& cuda_api();

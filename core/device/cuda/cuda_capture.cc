@@ -8,6 +8,11 @@ namespace {
 
 cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
 
+// Is it the default stream, which every device has under the same names?
+bool is_legacy(Stream stream) {
+  return stream.handle == nullptr || native(stream) == cudaStreamLegacy;
+}
+
 }  // namespace
 
 bool CudaDevice::is_capturing(Stream stream) {
@@ -120,9 +125,24 @@ std::uint64_t CudaDevice::id_of(Stream stream) {
 }
 
 std::optional<std::string> CudaDevice::stream_problem(Stream stream) const {
-  if (native(stream) != cudaStreamPerThread) return std::nullopt;
-  return "the per-thread default stream is another stream on every thread, and operations are "
-         "launched on any; give a stream that was created";
+  if (native(stream) == cudaStreamPerThread) {
+    return "the per-thread default stream is another stream on every thread, and operations are "
+           "launched on any; give a stream that was created";
+  }
+  if (is_legacy(stream) || !cuda_api().stream_get_device) return std::nullopt;
+  CUdevice device = ordinal_;
+  // One that CUDA does not know is refused by what is put on it.
+  static_cast<void>(cuda_api().stream_get_device(native(stream), &device));
+  if (device == ordinal_) return std::nullopt;
+  return concat("it is a stream of cuda:", device, ", not of ", id().str());
+}
+
+bool CudaDevice::follows_default_stream(Stream stream) const {
+  if (is_legacy(stream)) return true;
+  const CurrentDevice current(ordinal_);
+  unsigned flags = 0;
+  check_cuda(cuda_api().stream_get_flags(native(stream), &flags), "cudaStreamGetFlags", ordinal_);
+  return (flags & cudaStreamNonBlocking) == 0;
 }
 
 }  // namespace weft

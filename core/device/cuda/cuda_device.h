@@ -59,6 +59,7 @@ class CudaDevice final : public Device {
   void leave_capture(Stream stream, CaptureLink& link) override;
   std::uint64_t id_of(Stream stream) override;
   std::optional<std::string> stream_problem(Stream stream) const override;
+  bool follows_default_stream(Stream stream) const override;
   void launch(Stream stream, DeviceGraph graph) override;
   void destroy_graph(DeviceGraph graph) noexcept override;
   bool query(Event event) override;
@@ -68,7 +69,7 @@ class CudaDevice final : public Device {
   void enable_peer(DeviceId peer) override;
   std::optional<std::string> access_problem(const void* memory, Bytes bytes) const override;
   std::optional<std::string> make_reachable(const void* memory, Bytes bytes) override;
-  std::span<const std::byte> allocation_of(const void* memory) const override;
+  Allocation allocation_of(const void* memory) const override;
   std::optional<DeviceId> owner_of(const void* memory) const override;
 
  private:

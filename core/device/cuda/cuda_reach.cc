@@ -48,6 +48,18 @@ bool is_mapped_for(int device, CUdeviceptr begin, CUdeviceptr end, bool grant) {
   return true;
 }
 
+// What cudaMalloc and its like gave: no memory pool's, and not mapped.
+bool is_plain(CUdeviceptr address) {
+  const CudaApi& api = cuda_api();
+  if (!api.pointer_get_attribute) return false;
+  CUmemoryPool pool = nullptr;
+  static_cast<void>(api.pointer_get_attribute(&pool, CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE, address));
+  int plain = 0;
+  static_cast<void>(
+      api.pointer_get_attribute(&plain, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE, address));
+  return !pool && plain != 0;
+}
+
 }  // namespace
 
 std::optional<DeviceId> CudaDevice::owner_of(const void* memory) const {
@@ -64,14 +76,14 @@ std::optional<DeviceId> CudaDevice::owner_of(const void* memory) const {
   return DeviceId{DeviceKind::cuda, DeviceOrdinal(attributes.device)};
 }
 
-std::span<const std::byte> CudaDevice::allocation_of(const void* memory) const {
+Allocation CudaDevice::allocation_of(const void* memory) const {
   const CudaApi& api = cuda_api();
   if (!api.mem_get_address_range) return {};
   const CurrentDevice current(ordinal_);
   CUdeviceptr begin = 0;
   std::size_t bytes = 0;
   if (api.mem_get_address_range(&begin, &bytes, address_of(memory)) != CUDA_SUCCESS) return {};
-  return {reinterpret_cast<const std::byte*>(begin), bytes};
+  return {{reinterpret_cast<const std::byte*>(begin), bytes}, is_plain(address_of(memory))};
 }
 
 std::optional<std::string> CudaDevice::access_problem(const void* memory, Bytes bytes) const {

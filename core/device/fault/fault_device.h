@@ -87,6 +87,9 @@ class FaultDevice final : public Device {
   std::optional<std::string> stream_problem(Stream stream) const override {
     return inner_.stream_problem(stream);
   }
+  bool follows_default_stream(Stream stream) const override {
+    return inner_.follows_default_stream(stream);
+  }
   void launch(Stream stream, DeviceGraph graph) override;
   void destroy_graph(DeviceGraph graph) noexcept override { inner_.destroy_graph(graph); }
   void enter() override { inner_.enter(); }
@@ -106,7 +109,7 @@ class FaultDevice final : public Device {
   std::optional<std::string> make_reachable(const void* memory, Bytes bytes) override {
     return inner_.make_reachable(memory, bytes);
   }
-  std::span<const std::byte> allocation_of(const void* memory) const override {
+  Allocation allocation_of(const void* memory) const override {
     return inner_.allocation_of(memory);
   }
   std::optional<DeviceId> owner_of(const void* memory) const override {

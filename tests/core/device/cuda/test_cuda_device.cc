@@ -26,6 +26,9 @@ struct Driver {
   cudaMemoryType memory_type = cudaMemoryTypeDevice;
   cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
   int owner = 0;
+  int stream_device = 0;
+  unsigned stream_flags = cudaStreamDefault;
+  bool plain = true;  // memory of cudaMalloc
   int current = 3;
   int asked = 0;         // which device is current
   int handles = 0;       // physical allocations alive
@@ -79,6 +82,9 @@ void fill_runtime(CudaApi& api) {
     attributes->device = driver.owner;
     return cudaSuccess;
   };
+  api.stream_get_flags = [](cudaStream_t, unsigned* flags) {
+    return *flags = driver.stream_flags, cudaSuccess;
+  };
   api.thread_exchange_stream_capture_mode = [](cudaStreamCaptureMode*) { return cudaSuccess; };
   api.get_last_error = [] { return std::exchange(driver.pending, cudaSuccess); };
   api.get_error_name = [](cudaError_t) { return "cudaErrorFake"; };
@@ -86,6 +92,20 @@ void fill_runtime(CudaApi& api) {
 }
 
 void fill_driver(CudaApi& api) {
+  api.stream_get_device = [](CUstream, CUdevice* device) {
+    return *device = driver.stream_device, CUDA_SUCCESS;
+  };
+  api.mem_get_address_range = [](CUdeviceptr* begin, std::size_t* bytes, CUdeviceptr) {
+    *bytes = sizeof(driver.memory);
+    return *begin = reinterpret_cast<CUdeviceptr>(driver.memory), CUDA_SUCCESS;
+  };
+  api.pointer_get_attribute = [](void* data, CUpointer_attribute attribute, CUdeviceptr) {
+    const int plain = driver.plain ? 1 : 0;
+    if (attribute == CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE) {
+      std::memcpy(data, &plain, sizeof(plain));
+    }
+    return CUDA_SUCCESS;
+  };
   api.mem_get_granularity = [](std::size_t* bytes, const CUmemAllocationProp*,
                                CUmemAllocationGranularity_flags) {
     return *bytes = 1 << 21, CUDA_SUCCESS;
@@ -125,7 +145,7 @@ struct FakeCuda {
     replace_cuda_api(&api);
   }
   ~FakeCuda() { replace_cuda_api(nullptr); }
-  CudaApi api;
+  CudaApi api{};
 };
 
 template <class Call>
@@ -273,6 +293,45 @@ TEST_CASE("memory says why it cannot be reached") {
   REQUIRE(host);
   CHECK(host->find("host memory") != std::string::npos);
   CHECK_FALSE(device.owner_of(driver.memory));
+}
+
+TEST_CASE("streams of other devices, and of no fixed one, are refused with a reason") {
+  FakeCuda fake;
+  const CudaDevice device(1);
+  char made = 0;
+  const Stream stream{&made};
+  driver.stream_device = 1;
+  CHECK_FALSE(device.stream_problem(stream));
+  driver.stream_device = 2;
+  const auto foreign = device.stream_problem(stream);
+  REQUIRE(foreign);
+  CHECK(foreign->find("cuda:2") != std::string::npos);
+  CHECK_FALSE(device.stream_problem({}));
+  CHECK_FALSE(device.stream_problem({cudaStreamLegacy}));
+  CHECK(device.stream_problem({cudaStreamPerThread}));
+  fake.api.stream_get_device = nullptr;  // drivers before CUDA 12.8
+  CHECK_FALSE(device.stream_problem(stream));
+}
+
+TEST_CASE("only streams made as non-blocking do not follow the default stream") {
+  const FakeCuda fake;
+  const CudaDevice device(0);
+  char made = 0;
+  CHECK(device.follows_default_stream({}));
+  CHECK(device.follows_default_stream({cudaStreamLegacy}));
+  CHECK(device.follows_default_stream({&made}));
+  driver.stream_flags = cudaStreamNonBlocking;
+  CHECK_FALSE(device.follows_default_stream({&made}));
+}
+
+TEST_CASE("mapped memory may become other memory, cudaMalloc's stays") {
+  const FakeCuda fake;
+  const CudaDevice device(0);
+  const Allocation plain = device.allocation_of(driver.memory + 5);
+  CHECK(plain.stays);
+  CHECK(plain.bytes.size() == sizeof(driver.memory));
+  driver.plain = false;
+  CHECK_FALSE(device.allocation_of(driver.memory).stays);
 }
 
 }  // namespace weft
