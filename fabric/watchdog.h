@@ -29,9 +29,6 @@ class Watchdog {
   void watch(std::shared_ptr<Operation> operation);
   // Lets go of everything and joins the thread, for good: a later watch() does nothing.
   void stop();
-  // In the child of a fork(): there is no thread to join.
-  // It takes no lock: a thread that is not in this process may have held it.
-  void forget() noexcept WEFT_THREAD_SAFETY(no_thread_safety_analysis);
 
  private:
   void run();
@@ -41,7 +38,6 @@ class Watchdog {
   std::vector<std::shared_ptr<Operation>> watched_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
   bool stopping_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
   std::thread thread_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
-  bool forgotten_ = false;  // of the destroying thread
 };
 
 }  // namespace weft::fabric
