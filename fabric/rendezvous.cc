@@ -71,6 +71,9 @@ void Rendezvous::enter(const Arrival& arrival) {
   ++arrived_;
 }
 
+// Ranks in a launch that is under way have yet to come to the round after it.
+bool Rendezvous::is_here(std::size_t rank) const { return !launching_ && descriptors_[rank]; }
+
 void Rendezvous::throw_owed(Rank rank) {
   std::deque<Error>& owed = owed_[static_cast<std::size_t>(rank.value())];
   if (owed.empty()) return;
@@ -87,8 +90,6 @@ void Rendezvous::refuse(Rank rank, const Error& refusal, const FunctionRef<bool(
   const auto index = static_cast<std::size_t>(rank.value());
   const MutexLock lock(mutex_);
   if (!is_usable()) return;
-  // Ranks in a launch that is under way have yet to come to this round.
-  const auto is_here = [&](std::size_t r) { return !launching_ && descriptors_[r]; };
   if (is_here(index)) return;  // another of its calls waits: this one is of no round
   if (!owed_[index].empty()) {
     owed_[index].pop_front();  // the round has ended, by another rank's refusal

@@ -12,6 +12,7 @@
 //      they come. Nobody waits for a rank that was refused, and neither does it for them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -73,6 +74,7 @@ class Rendezvous {
   };
 
   std::vector<int> missing() const WEFT_THREAD_SAFETY(requires_capability(mutex_));
+  bool is_here(std::size_t rank) const WEFT_THREAD_SAFETY(requires_capability(mutex_));
   void throw_owed(Rank rank) WEFT_THREAD_SAFETY(requires_capability(mutex_));
   void forget_owed() WEFT_THREAD_SAFETY(requires_capability(mutex_));
   void wait_for_launch(const Arrival& arrival) WEFT_THREAD_SAFETY(requires_capability(mutex_));
