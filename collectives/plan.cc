@@ -38,6 +38,11 @@ void settle(const fabric::Fabric& fabric, std::span<const Stream> streams) {
   }
 }
 
+[[noreturn]] void refuse_recording(const Request& request) {
+  fail(ErrorCode::invalid_argument, request.name(),
+       ": tensors that are not contiguous are copied by the host, which a graph cannot");
+}
+
 struct Staged {
   std::vector<Tensor> inputs;  // empty: nothing is staged
   std::vector<Tensor> outputs;
@@ -51,10 +56,7 @@ struct Staged {
     };
     if (std::all_of(request.inputs.begin(), request.inputs.end(), empty)) return;
     if (!any(request.inputs) && !any(request.outputs)) return;
-    if (fabric.capturing() || fabric.are_capturing(streams)) {
-      fail(ErrorCode::invalid_argument, request.name(),
-           ": tensors that are not contiguous are copied by the host, which a graph cannot");
-    }
+    if (fabric.capturing() || fabric.are_capturing(streams)) refuse_recording(request);
     settle(fabric, streams);
     for (std::size_t r = 0; r < request.inputs.size(); ++r) {
       inputs.push_back(stage(request.inputs[r], true));
@@ -229,6 +231,8 @@ void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan,
 // Fills the operation: plan, works, what must stay alive. May throw; nothing has been launched yet.
 void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
              const Selection& selected, bool staged, fabric::Operation& operation) {
+  // A capture may have begun since the tensors were staged.
+  if (staged && operation.is_recorded()) refuse_recording(request);
   Plan& plan = operation.params<Plan>();
   fill_plan(fabric, request, options, selected, operation, plan);
   plan.limits.operation = operation.id();
@@ -253,6 +257,19 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
   if (plan.bucket) operation.keep_in_captures(plan.bucket->table);
 }
 
+// Waits for an operation on staged tensors. Where that is interrupted, or a rank does not leave it,
+// the outputs stay as they are, and who waits for the operation hears why.
+void write_back(fabric::Fabric& fabric, const Request& request, const Staged& staged,
+                const CallOptions& options, fabric::Operation& operation) {
+  // The user's streams were idle, so that only the fabric's own operations are ahead of it.
+  if (!operation.wait(Deadline::never(), options.interrupted)) {
+    fabric.abort(options.interrupted() ? "interrupted while waiting"
+                                       : "ranks did not leave an operation after a fault");
+    if (!operation.wait_until(Deadline::after_ns(fabric::kLeaveGrace))) return;
+  }
+  if (!operation.error()) staged.write_back(request);
+}
+
 // A request that has been checked.
 std::shared_ptr<fabric::Operation> start(fabric::Fabric& fabric, const Request& request,
                                          const CallOptions& options) {
@@ -269,11 +286,7 @@ std::shared_ptr<fabric::Operation> start(fabric::Fabric& fabric, const Request& 
   auto operation = fabric.launch(
       [&](fabric::Operation& op) { prepare(fabric, placed, options, selected, staged.any(), op); },
       options.streams);
-  if (staged.any()) {
-    // Each device wait has its own deadline, so this ends.
-    operation->wait_until(Deadline::never());
-    if (!operation->error()) staged.write_back(request);
-  }
+  if (staged.any()) write_back(fabric, request, staged, options, *operation);
   return operation;
 }
 

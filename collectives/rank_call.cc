@@ -62,7 +62,8 @@ std::shared_ptr<fabric::Operation> launch_bucket(fabric::Fabric& fabric, const C
 }
 
 std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
-                                                   const std::vector<const void*>& arrivals) {
+                                                   const std::vector<const void*>& arrivals,
+                                                   const Interrupted& interrupted) {
   std::vector<Tensor> inputs;
   std::vector<Tensor> outputs;
   std::vector<Stream> streams;
@@ -83,6 +84,7 @@ std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
   call.splits = splits;
   CallOptions options = *first.options;
   options.streams = streams;
+  options.interrupted = interrupted;  // of the rank that launches
   if (first.call->is_bucket) return launch_bucket(fabric, call, arrivals, options);
   return run(fabric, call, inputs, outputs, options);
 }
@@ -94,7 +96,7 @@ std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, Rank rank, const 
   const Arrival arrival{&call, &options};
   const std::int64_t timeout = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   const auto launch = [&](const std::vector<const void*>& arrivals) {
-    return launch_arrivals(fabric, arrivals);
+    return launch_arrivals(fabric, arrivals, interrupted);
   };
   return fabric.meet({rank, name(call.call.collective), &arrival, Deadline::after_ns(timeout)},
                      launch, interrupted);

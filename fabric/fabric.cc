@@ -1,7 +1,5 @@
 #include "fabric/fabric.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -46,7 +44,11 @@ void check_options(const FabricOptions& options) {
 
 std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
   check_options(options);
-  std::shared_ptr<Fabric> fabric(new Fabric(options));
+  // In the child of a fork() threads that are not there hold its locks and wait on its condition
+  // variables: there it is left as it is.
+  const std::shared_ptr<Fabric> fabric(new Fabric(options), [](Fabric* made) {
+    if (!made->forked()) delete made;
+  });
   try {
     fabric->open_ranks(options);
   } catch (...) {
@@ -57,8 +59,7 @@ std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
 }
 
 Fabric::Fabric(const FabricOptions& options)
-    : process_(getpid()),
-      backend_(options.devices.front()->id().kind),
+    : backend_(options.devices.front()->id().kind),
       topology_(options.topology),
       timeout_ns_(std::max<std::int64_t>(1, seconds_to_ns(options.timeout_seconds))),
       first_epoch_(options.first_epoch),
@@ -74,12 +75,7 @@ Fabric::Fabric(const FabricOptions& options)
   ended_.reserve(InFlight::kRoom);
 }
 
-Fabric::~Fabric() {
-  close();
-  if (forked()) watchdog_.forget();
-}
-
-bool Fabric::forked() const { return getpid() != process_; }
+Fabric::~Fabric() { close(); }
 
 void Fabric::open_ranks(const FabricOptions& options) {
   enable_peers();
@@ -212,11 +208,25 @@ std::shared_ptr<Operation> Fabric::meet(const Rendezvous::Arrival& arrival,
   if (forked()) check_usable();
   const auto usable = [&] { check_usable(); };
   const std::int64_t since_ns = now_ns();
+  bool aborted = false;
+  const auto gives_up = [&](bool launching) {
+    if (!interrupted()) return false;
+    if (launching && !std::exchange(aborted, true)) abort("interrupted while it was launched");
+    return true;
+  };
   const auto timed_out = [&](const Error& error) {
     poison_state(error);
     record_fault(error, arrival.rank, since_ns);
   };
-  return rendezvous_.meet(arrival, {usable, timed_out, interrupted}, launch);
+  return rendezvous_.meet(arrival, {usable, timed_out, gives_up}, launch);
+}
+
+void Fabric::refuse(Rank rank, const Error& refusal) {
+  if (forked()) return;
+  rendezvous_.refuse(rank, refusal, [&] {
+    const MutexLock lock(state_mutex_);
+    return state_ == State::open;
+  });
 }
 
 // Of no operation that has a number: a meeting that not every rank came to, a caller's graph.
@@ -266,6 +276,12 @@ void Fabric::poison(const Error& cause) {
 void Fabric::raise_abort_flag() {
   const MutexLock lock(state_mutex_);
   if (abort_flag_) std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
+}
+
+bool Fabric::is_aborted() const {
+  if (forked()) return true;
+  const MutexLock lock(state_mutex_);
+  return abort_flag_ && std::atomic_ref(*abort_flag_).load(std::memory_order_relaxed) != 0;
 }
 
 void Fabric::abort(const std::string& reason) {
@@ -333,6 +349,7 @@ void Fabric::close() {
 }
 
 bool Fabric::closed() const {
+  if (forked()) return true;  // it cannot be used
   const MutexLock lock(state_mutex_);
   return state_ == State::closed;
 }

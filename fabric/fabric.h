@@ -26,6 +26,7 @@
 #include "core/base/error.h"
 #include "core/base/event_ring.h"
 #include "core/base/mutex.h"
+#include "core/base/process.h"
 #include "core/device/device.h"
 #include "fabric/arena.h"
 #include "fabric/graph.h"
@@ -100,10 +101,14 @@ class Fabric {
   // Blocks until all ranks came, then the last one calls `launch` for all. See rendezvous.h. A
   // timeout poisons the fabric, counts as a failure, and is an event of kind `fault` of the rank
   // that noticed it.
-  // `interrupted` is asked now and then by ranks that wait: true ends the round.
+  // `interrupted` is asked now and then by ranks that wait: true ends the round; once the last rank
+  // launches, it aborts what is launched, and the round ends with that.
   using Interrupted = FunctionRef<bool()>;
   std::shared_ptr<Operation> meet(const Rendezvous::Arrival& arrival,
                                   const Rendezvous::Launch& launch, const Interrupted& interrupted);
+
+  // A rank that cannot take part, and does not come to the meeting: see Rendezvous::refuse.
+  void refuse(Rank rank, const Error& refusal);
 
   // For an operation that its caller does not wait for: see watchdog.h.
   void watch(std::shared_ptr<Operation> operation) { watchdog_.watch(std::move(operation)); }
@@ -112,8 +117,10 @@ class Fabric {
   void check();
   // Throws FabricClosed or FabricPoisoned unless operations may start.
   // A fabric does not survive fork(): its threads are not in the child. There every call is refused
-  // (FabricClosed), and closing does nothing.
+  // (FabricClosed), closing does nothing, and what open() gave is never destroyed.
   void check_usable() const;
+  // Have the ranks been told to leave, by a fault or an abort, and not recovered since?
+  bool is_aborted() const;
   // Makes every wait of every rank end, and poisons the fabric. Idempotent.
   void abort(const std::string& reason);
   // Waits for all streams to be idle, sets the signals back and opens the fabric again; nothing to
@@ -146,7 +153,7 @@ class Fabric {
 
   explicit Fabric(const FabricOptions& options);
   static std::size_t index(Rank rank) { return static_cast<std::size_t>(rank.value()); }
-  bool forked() const;
+  bool forked() const { return home_.left(); }
   void open_ranks(const FabricOptions& options);
   void enable_peers();
   void abandon() noexcept;  // what open_ranks made before it failed
@@ -168,7 +175,9 @@ class Fabric {
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void enqueue(const Operation& operation, std::size_t r, Stream stream)
       WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
-  void end_early(const Operation& operation, std::size_t r, Stream stream) noexcept;
+  [[noreturn]] void end_half_launched(Operation& operation, std::size_t failed, std::size_t end,
+                                      std::span<const Stream> user_streams)
+      WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   bool notice_captured_fault() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void look_at_captures();
   void link_captures() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
@@ -196,7 +205,7 @@ class Fabric {
   bool drain(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   bool become_idle(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
 
-  std::int64_t process_;  // that opened it
+  HomeProcess home_{};
   DeviceKind backend_;
   topology::Topology topology_;
   std::int64_t timeout_ns_;

@@ -5,6 +5,7 @@
 namespace weft::fabric {
 
 Graph::~Graph() {
+  if (home_.left()) return;
   for (std::size_t r = 0; r < graphs_.size(); ++r) devices_[r]->destroy_graph(graphs_[r]);
   for (const std::vector<Event>* events : {&edges_, &starts_, &ends_}) {
     for (std::size_t r = 0; r < events->size(); ++r) devices_[r]->destroy_event((*events)[r]);

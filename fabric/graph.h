@@ -35,6 +35,7 @@ class Graph {
  private:
   friend class Fabric;
 
+  HomeProcess home_{};
   std::vector<Device*> devices_;  // one a rank
   std::vector<std::shared_ptr<Operation>> operations_;
   bool joint_ = false;

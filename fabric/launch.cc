@@ -7,8 +7,7 @@
 namespace weft::fabric {
 namespace {
 
-constexpr std::int64_t kLookInterval = 50'000;        // ns between two looks at what has ended
-constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to leave after an error
+constexpr std::int64_t kLookInterval = 50'000;  // ns between two looks at what has ended
 
 }  // namespace
 
@@ -59,11 +58,17 @@ std::shared_ptr<Operation> Fabric::launch(const PrepareFn& prepare,
   const std::int64_t enqueue_ns = now_ns();
   if (forked()) check_usable();
   const MutexLock lock(launch_mutex_);
-  if (are_capturing(user_streams)) return launch_captured(prepare, user_streams, enqueue_ns);
+  const auto prepare_recorded = [&](Operation& operation) {
+    operation.is_recorded_ = true;
+    prepare(operation);
+  };
+  if (are_capturing(user_streams)) {
+    return launch_captured(prepare_recorded, user_streams, enqueue_ns);
+  }
   decide_some(enqueue_ns);
   static_cast<void>(notice_captured_fault());
   check_usable();
-  if (recording_) return record(prepare, enqueue_ns);
+  if (recording_) return record(prepare_recorded, enqueue_ns);
   std::shared_ptr<Operation> operation = idle_operation();
   operation->begin(next_id_, enqueue_ns);
   bool straight = false;
@@ -133,7 +138,8 @@ void Fabric::join_user_streams(Operation& operation, std::span<const Stream> use
   }
 }
 
-// From here on a failure is a fault of the operation: ranks already launched are told to leave.
+// From here on a failure, of whatever type, is a fault of the operation: ranks already launched are
+// told to leave.
 std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
                                           std::span<const Stream> user_streams, bool straight,
                                           Graph* timed) {
@@ -154,15 +160,36 @@ std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
       if (!straight && !user_streams.empty()) {
         ranks_[r].device->wait(user_streams[r], operation->ended_[r]);
       }
-    } catch (const Error& cause) {
-      const Error error = operation->blamed(cause, r);
-      poison(error);
-      // What the ranks use must outlive them; they leave at once.
-      operation->wait_until(Deadline::after_ns(kLeaveGrace));
-      throw error;
+    } catch (...) {
+      raise_abort_flag();  // first of all, as it cannot fail
+      const std::size_t end = i < ranks_.size()         ? r
+                              : operation->info().joint ? ranks_.size()
+                                                        : r + 1;
+      end_half_launched(*operation, r, end, straight ? user_streams : std::span<const Stream>());
     }
   }
   return operation;
+}
+
+// Handles what a launch threw at the rank that failed. There and on the next ranks, up to `end`,
+// there may be work whose end was not recorded: a work that failed may have enqueued some of what it
+// is, and a joint one on every rank's stream. `user_streams`: if works went straight onto them.
+void Fabric::end_half_launched(Operation& operation, std::size_t failed, std::size_t end,
+                               std::span<const Stream> user_streams) {
+  const Error error = operation.blamed(current_error(), failed);
+  operation.fail(error);
+  for (std::size_t r = failed; r < end; ++r) {
+    try {
+      const Stream stream = user_streams.empty() ? ranks_[r].stream : user_streams[r];
+      ranks_[r].device->record(operation.ended_[r], stream);
+    } catch (const Error&) {
+      continue;  // the device that failed, again
+    }
+  }
+  poison(error);
+  // What the ranks use must outlive them; they leave at once. If not, it stays in flight.
+  operation.wait_until(Deadline::after_ns(kLeaveGrace));
+  throw error;
 }
 
 // What comes on the stream waits for the rank's operation before, if that is on another stream, and
@@ -179,14 +206,9 @@ void Fabric::submit_rank(Operation& operation, std::size_t r, Stream stream, Gra
   RankState& rank = ranks_[r];
   Device& device = *rank.device;
   const DeviceScope scope(device);
-  try {
-    if (timed) device.record(timed->starts_[r], stream);
-    enqueue(operation, r, stream);
-    if (timed) device.record(timed->ends_[r], stream);
-  } catch (...) {
-    end_early(operation, r, stream);
-    throw;
-  }
+  if (timed) device.record(timed->starts_[r], stream);
+  enqueue(operation, r, stream);
+  if (timed) device.record(timed->ends_[r], stream);
   device.record(operation.ended_[r], stream);
   if (has_captures_) device.record(rank.captured.event, stream);
   rank.last_ended = operation.ended_[r];
@@ -205,18 +227,6 @@ void Fabric::enqueue(const Operation& operation, std::size_t r, Stream stream) {
     }
   } else {
     device.wait(stream, operation.ended_[0]);  // a joint graph runs on rank 0's stream
-  }
-}
-
-// A work that failed may have enqueued some of what it is, and a joint one on every rank's stream.
-// Whoever waits for the operation waits for that too.
-void Fabric::end_early(const Operation& operation, std::size_t r, Stream stream) noexcept {
-  const std::size_t end = operation.info().joint ? ranks_.size() : r + 1;
-  for (std::size_t q = r; q < end; ++q) {
-    try {
-      ranks_[q].device->record(operation.ended_[q], q == r ? stream : ranks_[q].stream);
-    } catch (const Error&) {  // on a device that is lost nothing runs
-    }
   }
 }
 

@@ -10,7 +10,7 @@
 namespace weft::fabric {
 namespace {
 
-constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have to leave after an error
+constexpr std::int64_t kLookInterval = 50'000'000;  // ns between two looks for what ends a wait
 
 // Fills `to`; a text of just its size has no terminator (see EventRecord).
 template <std::size_t kSize>
@@ -32,6 +32,7 @@ Operation::Operation(Fabric& fabric) : fabric_(fabric) {
 }
 
 Operation::~Operation() {
+  if (home_.left()) return;
   for (std::size_t r = 0; r < ended_.size(); ++r) {
     devices_[r]->destroy_event(ended_[r]);
     if (r < joined_.size()) devices_[r]->destroy_event(joined_[r]);
@@ -43,6 +44,7 @@ void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
   id_ = id;
   enqueue_ns_ = enqueue_ns;
   info_ = OperationInfo{};
+  is_recorded_ = false;
   error_.reset();
   kept_.clear();
   captured_.reset();
@@ -89,6 +91,11 @@ void Operation::drop_kept() {
   replayed_.reset();
 }
 
+void Operation::fail(const Error& error) {
+  const MutexLock lock(decide_mutex_);
+  error_ = error;
+}
+
 void Operation::commit() {
   const MutexLock lock(decide_mutex_);
   launch_ns_ = now_ns();
@@ -109,13 +116,18 @@ template <class Ended>
 bool Operation::look(const Ended& ended) {
   // sync(decided): acquire - sees error_ and all results; pairs with release in decide
   if (decided_.load(std::memory_order_acquire)) return true;
+  if (home_.left()) fabric_.check_usable();
   std::optional<Error> device_error;
+  Deadline leave = Deadline::never();
   for (std::size_t r = 0; r < ended_.size(); ++r) {
     try {
       if (!device_error && !ended(r)) return false;
-      if (device_error) devices_[r]->synchronize(ended_[r], Deadline::after_ns(kLeaveGrace));
+      if (device_error) devices_[r]->synchronize(ended_[r], leave);
     } catch (const Error& error) {
-      if (!device_error) device_error = blamed(error, r);
+      if (!device_error) {
+        device_error = blamed(error, r);
+        leave = Deadline::after_ns(kLeaveGrace);
+      }
       fabric_.raise_abort_flag();
     }
   }
@@ -125,6 +137,28 @@ bool Operation::look(const Ended& ended) {
 
 bool Operation::wait_until(Deadline deadline) {
   return look([&](std::size_t r) { return devices_[r]->synchronize(ended_[r], deadline); });
+}
+
+bool Operation::wait(Deadline deadline, const FunctionRef<bool()>& interrupted) {
+  Deadline leave = Deadline::never();
+  while (true) {
+    const std::int64_t left = std::min(deadline.left_ns(), leave.left_ns());
+    if (wait_until(Deadline::after_ns(std::clamp<std::int64_t>(left, 0, kLookInterval)))) {
+      return true;
+    }
+    if (deadline.passed() || leave.passed() || interrupted()) return false;
+    if (leave.at_ns() == INT64_MAX && fabric_.is_aborted()) {
+      leave = Deadline::after_ns(kLeaveGrace);
+    }
+  }
+}
+
+std::vector<int> Operation::unfinished() {
+  std::vector<int> ranks;
+  for (std::size_t r = 0; r < ended_.size(); ++r) {
+    if (!devices_[r]->query(ended_[r])) ranks.push_back(static_cast<int>(r));
+  }
+  return ranks;
 }
 
 bool Operation::done() {
@@ -148,6 +182,7 @@ void Operation::conclude() {
 
 std::optional<Error> Operation::error() {
   if (!done()) return std::nullopt;
+  if (home_.left()) fabric_.check_usable();  // before the lock: see there
   const MutexLock lock(decide_mutex_);
   return error_;
 }
@@ -156,7 +191,7 @@ void Operation::decide(std::optional<Error> device_error) {
   MutexLock lock(decide_mutex_);
   if (decided_.load(std::memory_order_relaxed)) return;
   const std::int64_t end_ns = now_ns();
-  error_ = device_error ? std::move(device_error) : fabric_.fault_of(*this);
+  if (!error_) error_ = device_error ? std::move(device_error) : fabric_.fault_of(*this);
   const bool failed = error_.has_value();
   const int culprit =
       failed && !error_->context().culprits.empty() ? error_->context().culprits.front() : -1;

@@ -6,7 +6,7 @@
 //      the works ended; everyone sees the same.
 //   3. Operations are recycled: in steady state starting one allocates nothing.
 //
-// Thread safety: wait_until, done and error from any thread; the rest belongs to the launch.
+// Thread safety: the waits, done and error from any thread; the rest belongs to the launch.
 #pragma once
 
 #include <array>
@@ -23,6 +23,7 @@
 #include "core/base/event_ring.h"
 #include "core/base/function_ref.h"
 #include "core/base/mutex.h"
+#include "core/base/process.h"
 #include "core/device/device.h"
 #include "core/memory/storage.h"
 
@@ -30,6 +31,8 @@ namespace weft::fabric {
 
 class Fabric;
 class Graph;
+
+inline constexpr std::int64_t kLeaveGrace = 10'000'000'000;  // ns that ranks have after an error
 
 // What is told of an operation: goes into events, statistics and Work.info. Strings are literals;
 // the numbers `dtype`, `op` and `protocol` mean what they mean in EventRecord.
@@ -79,9 +82,19 @@ class Operation {
   // Numbers that the plan refers to; keeps its room from operation to operation.
   std::vector<std::int64_t>& table() { return table_; }
 
+  // In the child of a fork() these throw FabricClosed where the operation had not ended before:
+  // there it never will.
   // Blocks until the operation ended or the deadline came; false for the latter.
   bool wait_until(Deadline deadline);
+  // The same, but also false where `interrupted`, asked now and then, says yes, and kLeaveGrace
+  // after the fabric was found aborted. Each wait of the ranks has a deadline of its own that
+  // aborts the fabric, so that from its start on an operation is waited for so long at most.
+  bool wait(Deadline deadline, const FunctionRef<bool()>& interrupted);
   bool done();
+  // The ranks whose work has not ended.
+  std::vector<int> unfinished();
+  // Is it being recorded, and not done? For prepare().
+  bool is_recorded() const { return is_recorded_; }
   // Is it known to have ended? Asks no device.
   bool decided() const {
     // sync(decided): acquire - sees error_ and all results; pairs with release in decide
@@ -99,6 +112,7 @@ class Operation {
   void conclude();                  // decides: it is known that all works have ended
   void commit();                    // right before the works are submitted
   void drop_kept();                 // after a refusal, or of a capture
+  void fail(const Error& error);    // what it will end with, whatever else happens to it
   template <class Ended>
   bool look(const Ended& ended);
   Error blamed(const Error& error, std::size_t rank) const;
@@ -106,6 +120,7 @@ class Operation {
   void record_events(bool failed, int culprit, std::int64_t end_ns);
 
   Fabric& fabric_;
+  HomeProcess home_{};
   std::vector<Device*> devices_;  // one a rank; they outlive the fabric
   std::uint64_t id_ = 0;
   OperationInfo info_{};
@@ -118,6 +133,7 @@ class Operation {
   std::vector<std::int64_t> table_;
   std::shared_ptr<const Graph> replayed_;       // what it is a replay of
   std::vector<std::shared_ptr<void>> dropped_;  // kept_ after the decision, to be let go of
+  bool is_recorded_ = false;
   std::int64_t enqueue_ns_ = 0;
   std::int64_t launch_ns_ = 0;
 

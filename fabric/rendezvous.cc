@@ -7,6 +7,7 @@ namespace weft::fabric {
 namespace {
 
 constexpr std::int64_t kInterruptInterval = 50'000'000;  // ns between two looks for Ctrl-C
+constexpr std::size_t kMostOwed = 256;                   // refusals; what is beyond is forgotten
 
 }  // namespace
 
@@ -25,7 +26,6 @@ void Rendezvous::finish(std::shared_ptr<Operation> operation, std::optional<Erro
   round_ = std::make_shared<Round>();
   std::fill(descriptors_.begin(), descriptors_.end(), nullptr);
   arrived_ = 0;
-  refusal_.reset();
   changed_.notify_all();
 }
 
@@ -34,6 +34,7 @@ std::shared_ptr<Operation> Rendezvous::meet(const Arrival& arrival, const Hooks&
   const MutexLock lock(mutex_);
   wait_for_launch(arrival);
   hooks.check_usable();
+  throw_owed(arrival.rank);
   enter(arrival);
   const std::shared_ptr<Round> round = round_;
   if (arrived_ == static_cast<int>(descriptors_.size())) {
@@ -67,8 +68,37 @@ void Rendezvous::enter(const Arrival& arrival) {
   }
   descriptors_[index] = arrival.descriptor;
   whats_[index] = arrival.what;
-  if (arrival.refusal && !refusal_) refusal_ = *arrival.refusal;
   ++arrived_;
+}
+
+// Ranks in a launch that is under way have yet to come to the round after it.
+bool Rendezvous::is_here(std::size_t rank) const { return !launching_ && descriptors_[rank]; }
+
+void Rendezvous::throw_owed(Rank rank) {
+  std::deque<Error>& owed = owed_[static_cast<std::size_t>(rank.value())];
+  if (owed.empty()) return;
+  const Error error = std::move(owed.front());
+  owed.pop_front();
+  throw error;
+}
+
+void Rendezvous::forget_owed() {
+  for (std::deque<Error>& owed : owed_) owed.clear();
+}
+
+void Rendezvous::refuse(Rank rank, const Error& refusal, const FunctionRef<bool()>& is_usable) {
+  const auto index = static_cast<std::size_t>(rank.value());
+  const MutexLock lock(mutex_);
+  if (!is_usable()) return;
+  if (is_here(index)) return;  // another of its calls waits: this one is of no round
+  if (!owed_[index].empty()) {
+    owed_[index].pop_front();  // the round has ended, by another rank's refusal
+    return;
+  }
+  for (std::size_t r = 0; r < owed_.size(); ++r) {
+    if (r != index && !is_here(r) && owed_[r].size() < kMostOwed) owed_[r].push_back(refusal);
+  }
+  if (!launching_ && arrived_ > 0) finish(nullptr, refusal);
 }
 
 std::optional<Error> Rendezvous::disagreement() const {
@@ -82,7 +112,7 @@ std::optional<Error> Rendezvous::disagreement() const {
 }
 
 void Rendezvous::launch_round(const Launch& launch) {
-  std::optional<Error> error = refusal_ ? refusal_ : disagreement();
+  std::optional<Error> error = disagreement();
   std::shared_ptr<Operation> operation;
   if (!error) {
     launching_ = true;
@@ -91,10 +121,8 @@ void Rendezvous::launch_round(const Launch& launch) {
     try {
       const MutexUnlock unlocked(mutex_);
       operation = launch(*descriptors);
-    } catch (const Error& caught) {
-      error = caught;
-    } catch (const std::exception& caught) {
-      error = Error(ErrorCode::internal, caught.what());
+    } catch (...) {
+      error = current_error();
     }
     launching_ = false;
   }
@@ -103,17 +131,18 @@ void Rendezvous::launch_round(const Launch& launch) {
 
 void Rendezvous::wait_for_others(const Round& round, const Arrival& arrival, const Hooks& hooks) {
   while (true) {
-    const Deadline slice =
-        Deadline::after_ns(std::min(kInterruptInterval, arrival.deadline.left_ns()));
+    // Once the last rank launches, it ends the round, whatever the deadline.
+    const std::int64_t left = launching_ ? kInterruptInterval : arrival.deadline.left_ns();
+    const Deadline slice = Deadline::after_ns(std::min(kInterruptInterval, left));
     while (!round.finished && !slice.passed()) changed_.wait_until(mutex_, slice);
     if (round.finished) return;
+    const bool launching = launching_;
     bool interrupted;
     {
       const MutexUnlock unlocked(mutex_);
-      interrupted = hooks.interrupted();
+      interrupted = hooks.interrupted(launching);
     }
     if (round.finished) return;
-    // Once the last rank launches, it ends the round, and soon.
     if (launching_) continue;
     if (interrupted) {
       return finish(nullptr, Error(ErrorCode::collective_aborted,
@@ -130,11 +159,13 @@ void Rendezvous::wait_for_others(const Round& round, const Arrival& arrival, con
       concat(arrival.what, ": rank(s) ", list, " did not arrive in time; nothing was launched"),
       {.culprits = std::move(absent)});
   hooks.timed_out(error);
+  forget_owed();
   finish(nullptr, error);
 }
 
 void Rendezvous::fail(const Error& error) {
   const MutexLock lock(mutex_);
+  forget_owed();
   if (arrived_ > 0 && !launching_) finish(nullptr, error);
 }
 

@@ -14,14 +14,7 @@ constexpr std::int64_t kLongestSleep = 20'000'000;
 
 }  // namespace
 
-Watchdog::~Watchdog() {
-  if (!forgotten_) stop();
-}
-
-void Watchdog::forget() noexcept {
-  if (thread_.joinable()) thread_.detach();
-  forgotten_ = true;
-}
+Watchdog::~Watchdog() { stop(); }
 
 void Watchdog::watch(std::shared_ptr<Operation> operation) {
   const MutexLock lock(mutex_);

@@ -34,9 +34,6 @@ class Watchdog {
   void keep_looking(std::function<void()> look);
   // Lets go of everything and joins the thread, for good: a later watch() does nothing.
   void stop();
-  // In the child of a fork(): there is no thread to join.
-  // It takes no lock: a thread that is not in this process may have held it.
-  void forget() noexcept WEFT_THREAD_SAFETY(no_thread_safety_analysis);
 
  private:
   void start() WEFT_THREAD_SAFETY(requires_capability(mutex_));
@@ -48,7 +45,6 @@ class Watchdog {
   std::function<void()> look_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
   bool stopping_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
   std::thread thread_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
-  bool forgotten_ = false;  // of the destroying thread
 };
 
 }  // namespace weft::fabric

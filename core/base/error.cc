@@ -1,5 +1,7 @@
 #include "core/base/error.h"
 
+#include <new>
+
 namespace weft {
 
 const char* error_name(ErrorCode code) noexcept {
@@ -11,6 +13,20 @@ const char* error_name(ErrorCode code) noexcept {
 #undef WEFT_ERROR
   }
   return "Error";
+}
+
+Error current_error() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "the host has no memory left");
+  } catch (const std::exception& error) {
+    return Error(ErrorCode::internal, error.what());
+  } catch (...) {
+    return Error(ErrorCode::internal, "an exception of an unknown type");
+  }
 }
 
 }  // namespace weft

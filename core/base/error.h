@@ -58,6 +58,10 @@ std::string concat(const Parts&... parts) {
   return out.str();
 }
 
+// The exception that is being handled, as an Error: std::bad_alloc is OutOfMemory, what else is no
+// Error is InternalError.
+Error current_error();
+
 template <class... Parts>
 [[noreturn]] void fail(ErrorCode code, const Parts&... parts) {
   throw Error(code, concat(parts...));

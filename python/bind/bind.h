@@ -21,5 +21,8 @@ void bind_fabric(nb::module_& module);
 
 // The Python exception object of an error, with all its fields.
 nb::object exception_of(const Error& error);
+// The error that such an object stands for; InvalidArgument with its type and text if none of
+// weft's.
+Error error_of(nb::handle exception);
 
 }  // namespace weft::python

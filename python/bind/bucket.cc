@@ -100,7 +100,8 @@ bool append_lists(std::vector<std::int64_t>& signature, const nb::list& lists,
       dlpack::View view{};
       const nb::handle object = PyList_GetItem(list.ptr(), i);
       if (!object.is_valid()) throw nb::python_error();
-      if (!views.of(object, view)) return false;
+      // What is lent may have been refused the first time: a parameter has its data's address.
+      if (!views.of(object, view) || refuses_lending(object)) return false;
       append_view(signature, view);
     }
   }

@@ -164,32 +164,34 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
   call.options.streams = call.streams;
   if (tensors.size() > 0 && is_tensor_list(tensors[0])) {
     auto bucket = import_bucket(*fabric, tensors, out, call.streams);
-    const nb::gil_scoped_release released;
-    return {fabric, collectives::run(*fabric, call.call, std::move(bucket), call.options)};
+    return interruptible(fabric, [&](const collectives::Interrupted& interrupted) {
+      call.options.interrupted = interrupted;
+      return collectives::run(*fabric, call.call, std::move(bucket), call.options);
+    });
   }
   const Importer importer(*fabric, call.streams, current ? &*current : nullptr,
                           stream_handles.has_value());
   const std::vector<Tensor> inputs = importer.tensors_of(tensors);
   const std::vector<Tensor> outputs = out ? importer.tensors_of(*out) : inputs;
-  const nb::gil_scoped_release released;
-  return {fabric, collectives::run(*fabric, call.call, inputs, outputs, call.options)};
+  return interruptible(fabric, [&](const collectives::Interrupted& interrupted) {
+    call.options.interrupted = interrupted;
+    return collectives::run(*fabric, call.call, inputs, outputs, call.options);
+  });
 }
 
-// A rank whose arguments are refused comes to the meeting all the same, so that the others hear of
-// it instead of waiting for it.
-[[noreturn]] void refuse_all(const std::shared_ptr<Fabric>& fabric, int rank,
-                             const std::string& collective, double timeout, const Error& refusal) {
-  const std::int64_t ns = timeout > 0 ? timeout_ns(timeout) : fabric->timeout_ns();
-  const char* what = collectives::name(collectives::parse_collective(collective));
-  interruptible([&](const collectives::Interrupted& interrupted) {
-    const auto never = [](const std::vector<const void*>&) -> std::shared_ptr<Operation> {
-      return nullptr;
-    };
-    fabric::Rendezvous::Arrival arrival{Rank(rank), what, &rank, Deadline::after_ns(ns)};
-    arrival.refusal = &refusal;
-    return fabric->meet(arrival, never, interrupted);
-  });
-  throw refusal;
+// A rank that cannot take part tells the others, so that they need not wait for it. Returns what
+// they hear.
+Error tell_others(Fabric& fabric, int rank, const Error& error) {
+  ErrorContext context = error.context();
+  context.rank = rank;
+  const Error told(error.code(), concat("rank ", rank, ": ", error.message()), std::move(context));
+  const nb::gil_scoped_release released;
+  fabric.refuse(Rank(rank), told);
+  return told;
+}
+
+void refuse(const std::shared_ptr<Fabric>& fabric, int rank, nb::handle exception) {
+  tell_others(*fabric, rank, error_of(exception));
 }
 
 OperationHandle run_rank_collective(const std::shared_ptr<Fabric>& fabric, int rank,
@@ -216,16 +218,19 @@ OperationHandle run_rank_collective(const std::shared_ptr<Fabric>& fabric, int r
       mine.output = out.is(tensor) ? mine.input : import_member(out, consumer);
     }
   } catch (const Error& error) {
-    ErrorContext context = error.context();
-    context.rank = rank;
-    refuse_all(fabric, rank, collective, nb::cast<double>(arguments["timeout"]),
-               Error(error.code(), concat("rank ", rank, ": ", error.message()), context));
+    throw tell_others(*fabric, rank, error);
+  } catch (const nb::python_error& error) {
+    tell_others(*fabric, rank, error_of(error.value()));
+    throw;
+  } catch (...) {
+    tell_others(*fabric, rank, current_error());
+    throw;
   }
   mine.call = call.call;
   call.options.streams = call.streams;
-  return {fabric, interruptible([&](const collectives::Interrupted& interrupted) {
-            return collectives::run(*fabric, Rank(rank), mine, call.options, interrupted);
-          })};
+  return interruptible(fabric, [&](const collectives::Interrupted& interrupted) {
+    return collectives::run(*fabric, Rank(rank), mine, call.options, interrupted);
+  });
 }
 
 }  // namespace
@@ -239,15 +244,14 @@ void bind_collectives(nb::class_<Fabric>& type) {
       .def("rank_collective", run_rank_collective, nb::arg("rank"), nb::arg("name"),
            nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),
            nb::arg("stream").none(), "Meet the other ranks, then the same.")
+      .def("refuse", refuse, nb::arg("rank"), nb::arg("exception"),
+           "Instead of meeting them: every other rank's call ends with that exception's text.")
       .def(
           "barrier",
           [](const std::shared_ptr<Fabric>& f, double timeout) {
-            OperationHandle handle{f, nullptr};
             const std::int64_t ns = timeout_ns(timeout);
-            {
-              const nb::gil_scoped_release released;
-              handle.operation = collectives::barrier(*f);
-            }
+            OperationHandle handle = interruptible(
+                f, [&](const collectives::Interrupted&) { return collectives::barrier(*f); });
             wait_ns(handle, ns ? ns : f->timeout_ns());
           },
           nb::arg("timeout"))
@@ -255,10 +259,10 @@ void bind_collectives(nb::class_<Fabric>& type) {
           "rank_barrier",
           [](const std::shared_ptr<Fabric>& f, int rank, double timeout) {
             const std::int64_t ns = timeout_ns(timeout);
-            const OperationHandle handle{
-                f, interruptible([&](const collectives::Interrupted& interrupted) {
+            OperationHandle handle =
+                interruptible(f, [&](const collectives::Interrupted& interrupted) {
                   return collectives::barrier(*f, Rank(rank), ns, interrupted);
-                })};
+                });
             wait_ns(handle, ns ? ns : f->timeout_ns());
           },
           nb::arg("rank"), nb::arg("timeout"));

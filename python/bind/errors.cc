@@ -2,6 +2,7 @@
 #include <array>
 
 #include "python/bind/bind.h"
+#include "python/bind/convert.h"
 
 namespace weft::python {
 namespace {
@@ -46,6 +47,16 @@ void translate(const std::exception_ptr& pointer, void*) {
 }
 
 }  // namespace
+
+Error error_of(nb::handle exception) {
+  for (std::size_t code = 0; code < kCodes; ++code) {
+    if (PyErr_GivenExceptionMatches(exception.ptr(), classes[code])) {
+      return Error(static_cast<ErrorCode>(code), text_of(exception));
+    }
+  }
+  return Error(ErrorCode::invalid_argument,
+               concat(name_of_type(exception), ": ", text_of(exception)));
+}
 
 nb::object exception_of(const Error& error) {
   const nb::handle type = classes[static_cast<std::size_t>(error.code())];

@@ -17,8 +17,26 @@ using fabric::Fabric;
 
 constexpr double kLongestTimeout = 1e9;  // seconds
 
-void wait(const OperationHandle& handle, std::optional<double> timeout) {
+void wait(OperationHandle& handle, std::optional<double> timeout) {
   wait_ns(handle, timeout ? timeout_ns(*timeout) : 0);
+}
+
+void raise_interruption(OperationHandle& handle) {
+  if (!handle.interruption) return;
+  const nb::python_error error = *handle.interruption;
+  handle.interruption.reset();
+  throw error;
+}
+
+[[noreturn]] void fail_unended(fabric::Operation& operation, std::int64_t waited_ns, bool aborted) {
+  std::vector<int> ranks = operation.unfinished();
+  std::string list;
+  for (const int rank : ranks) list += concat(list.empty() ? "" : ", ", rank);
+  throw Error(ErrorCode::collective_timeout,
+              concat(operation.info().kind_name, " #", operation.id(), " has not ended on rank(s) ",
+                     list, " after ", static_cast<double>(waited_ns) * 1e-9, " s of waiting",
+                     aborted ? "; it was aborted, or a fault ended it on other ranks" : ""),
+              {.culprits = std::move(ranks)});
 }
 
 nb::dict info_of(const OperationHandle& handle) {
@@ -76,17 +94,29 @@ std::int64_t timeout_ns(double seconds) {
   return std::max<std::int64_t>(1, seconds_to_ns(seconds));
 }
 
-void wait_ns(const OperationHandle& handle, std::int64_t limit_ns) {
-  const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
-  const bool ended = wait_interruptibly(
-      deadline, [&](Deadline slice) { return handle.operation->wait_until(slice); },
-      [&] { handle.fabric->abort("interrupted while waiting"); });
-  if (!ended) {
-    fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
-         handle.operation->id(), " has not ended after ", static_cast<double>(limit_ns) * 1e-9,
-         " s of waiting");
+void wait_ns(OperationHandle& handle, std::int64_t limit_ns) {
+  if (handle.interruption) {
+    handle.fabric->abort("interrupted while it was launched");
+    raise_interruption(handle);
   }
-  if (const auto error = handle.operation->error()) throw *error;
+  fabric::Operation& operation = *handle.operation;
+  const std::int64_t start = now_ns();
+  Interruption interruption;
+  std::optional<Error> error;
+  bool ended;
+  {
+    const nb::gil_scoped_release released;
+    const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
+    ended = operation.wait(deadline, interruption);
+    if (ended) error = operation.error();
+  }
+  if (error) throw *error;
+  if (ended) return;
+  if (interruption) {
+    handle.fabric->abort("interrupted while waiting");
+    interruption.raise();
+  }
+  fail_unended(operation, now_ns() - start, handle.fabric->is_aborted());
 }
 
 std::vector<Stream> user_streams(const Fabric& fabric,
@@ -119,6 +149,8 @@ void bind_operation(nb::module_& module) {
   nb::class_<OperationHandle>(module, "Operation", "An operation that was launched.")
       .def("wait", wait, nb::arg("timeout").none() = nb::none(),
            "Block until it ended on every rank; raise what it ended with. Ctrl-C aborts it.")
+      .def("raise_interruption", raise_interruption,
+           "Raise what came up while it was launched: Ctrl-C, or what a signal's handler raised.")
       .def(
           "done", [](const OperationHandle& h) { return h.operation->done(); },
           nb::call_guard<nb::gil_scoped_release>())

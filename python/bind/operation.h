@@ -3,6 +3,8 @@
 // Invariants
 //   1. A wait does not hold the GIL, and wakes up now and then to see Ctrl-C: an interrupted wait
 //      aborts the operation.
+//   2. An operation that was launched is handed out, even where its launch was interrupted: without
+//      it nobody would know until when its tensors are used.
 //
 // Thread safety: the GIL is held by every caller.
 #pragma once
@@ -22,6 +24,9 @@ namespace weft::python {
 struct OperationHandle {
   std::shared_ptr<fabric::Fabric> fabric;
   std::shared_ptr<fabric::Operation> operation;
+  // An exception that a signal's handler raised while it was launched, to be raised once the caller
+  // holds what the operation uses: by its first wait, or raise_interruption().
+  std::optional<nb::python_error> interruption{};
 };
 
 // Seconds as Python gives them; negative: 0, which stands for the fabric's timeout. Throws
@@ -49,29 +54,48 @@ bool wait_interruptibly(Deadline deadline, const Wait& wait, const Interrupted& 
   }
 }
 
-// Waits at most `limit_ns`; 0: for as long as it takes.
-void wait_ns(const OperationHandle& handle, std::int64_t limit_ns);
+// Waits at most `limit_ns`; 0: as long as Operation::wait does. Throws what the operation ended
+// with, CollectiveTimeout if it has not ended, FabricClosed in the child of a fork().
+void wait_ns(OperationHandle& handle, std::int64_t limit_ns);
 
 // The ranks' streams: those given, or the default ones of CUDA devices.
 std::vector<Stream> user_streams(const fabric::Fabric& fabric,
                                  const std::optional<std::vector<std::int64_t>>& handles);
 
-// Calls f(interrupted) without the GIL; a rank that waits in it looks for Ctrl-C now and then.
-template <class F>
-auto interruptible(const F& f) {
-  bool signalled = false;
-  const auto interrupted = [&] {
+// Ctrl-C, seen by who waits without the GIL: what a signal's handler raised, out of Python's sight
+// until it can be raised.
+class Interruption {
+ public:
+  // Has there been one, by now?
+  bool operator()() {
+    if (caught_) return true;
     const nb::gil_scoped_acquire acquired;
-    signalled = signalled || PyErr_CheckSignals() != 0;
-    return signalled;
-  };
+    if (PyErr_CheckSignals() != 0) caught_.emplace();
+    return caught_.has_value();
+  }
+  explicit operator bool() const { return caught_.has_value(); }
+  // With the GIL:
+  [[noreturn]] void raise() const { throw *caught_; }
+  std::optional<nb::python_error> caught() const { return caught_; }
+
+ private:
+  std::optional<nb::python_error> caught_;
+};
+
+// Calls f(interrupted), which launches, without the GIL; what waits in it asks now and then. An
+// interrupted launch that fails raises the interruption instead; one that does not, later.
+template <class F>
+OperationHandle interruptible(const std::shared_ptr<fabric::Fabric>& fabric, const F& f) {
+  Interruption interruption;
+  std::shared_ptr<fabric::Operation> operation;
   try {
     const nb::gil_scoped_release released;
-    return f(interrupted);
-  } catch (const Error&) {
-    if (!signalled) throw;
+    operation = f(interruption);
+  } catch (...) {
+    if (!interruption) throw;
   }
-  throw nb::python_error();
+  if (!operation) interruption.raise();
+  return {fabric, std::move(operation), interruption.caught()};
 }
 
 void bind_operation(nb::module_& module);

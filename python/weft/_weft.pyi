@@ -573,6 +573,11 @@ class Operation:
         Block until it ended on every rank; raise what it ended with. Ctrl-C aborts it.
         """
 
+    def raise_interruption(self) -> None:
+        """
+        Raise what came up while it was launched: Ctrl-C, or what a signal's handler raised.
+        """
+
     def done(self) -> bool: ...
 
     @property
@@ -643,6 +648,11 @@ class Fabric:
 
     def rank_collective(self, rank: int, name: str, tensor: object | None, out: object | None, arguments: dict, stream: int | None) -> Operation:
         """Meet the other ranks, then the same."""
+
+    def refuse(self, rank: int, exception: object) -> None:
+        """
+        Instead of meeting them: every other rank's call ends with that exception's text.
+        """
 
     def barrier(self, timeout: float) -> None: ...
 

@@ -99,7 +99,7 @@ class Fabric(Collectives):
         self._tuning = InForce(self._native, tables, where.path)
         self._devices = list(self._native.devices)
         self._recording: list[object] | None = None  # tensors of the graph that is captured
-        self._in_flight = InFlight()
+        self._in_flight = InFlight(self._native, seconds)
         self._stream_ordered = self._native.backend == "cuda"
 
     # What it is
@@ -133,7 +133,7 @@ class Fabric(Collectives):
 
     @property
     def closed(self) -> bool:
-        """Whether `close()` has been called."""
+        """Whether `close()` has been called; also true in the child of a fork()."""
         return bool(self._native.closed)
 
     def copy(self, src: object, dst: object) -> None:
@@ -187,7 +187,8 @@ class Fabric(Collectives):
             raise
 
     def settle(self) -> None:
-        """Wait for every operation under way; its errors go to who asks for its result."""
+        """Wait for every operation under way, as `Work.wait` does; its errors go to who asks for
+        its result."""
         self._in_flight.settle()
 
     def tuning(self) -> list[dict[str, Any]]:

@@ -1,13 +1,16 @@
 """`RankView`: one rank of a fabric, driven from that rank's own thread.
 
 Ranks meet in a host rendezvous: a call blocks until every rank has made it, the last to arrive
-starts the operation for all, and every caller gets the same error.
+starts the operation for all, and every caller gets the same error. What one rank's call is refused
+for (an argument, a `__dlpack__` that raises), every other rank's call ends with: at once where it
+waits already, or when it is made.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from weft._call import arguments, current_streams, rank_number, stream_handle, text, wait_seconds
@@ -35,6 +38,28 @@ class RankOptions(TypedDict, total=False):
     async_op: bool
 
 
+class _Refusals:
+    """A block in which a rank's call is prepared: an exception that leaves it ends the call of
+    every other rank too, which would else wait for this one."""
+
+    __slots__ = ("_view",)
+
+    def __init__(self, view: RankView) -> None:
+        self._view = view
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._view._fabric._native.refuse(self._view.index, error)
+
+
 class RankView:
     """Rank `index` of a fabric; made by `fab.rank(index)`.
 
@@ -49,12 +74,13 @@ class RankView:
     >>> fab.close()
     """
 
-    __slots__ = ("_fabric", "index")
+    __slots__ = ("_fabric", "_refusals", "index")
 
     def __init__(self, fabric: Fabric, index: int) -> None:
         self._fabric = fabric
         #: The rank, from 0.
         self.index = index
+        self._refusals = _Refusals(self)
 
     @property
     def size(self) -> int:
@@ -120,12 +146,12 @@ class RankView:
             timeout=timeout,
             async_op=async_op,
         )
-        if isinstance(tensor, (list, tuple)) or isinstance(out, (list, tuple)):
-            tensor, out = self._bucket(tensor, out)
-        output = tensor if out is None else out
-        result: T | Work = self._collective(
-            "all_reduce", tensor, output, options, op=text("op", op)
-        )
+        with self._refusals:
+            if isinstance(tensor, (list, tuple)) or isinstance(out, (list, tuple)):
+                tensor, out = self._bucket(tensor, out)
+            output = tensor if out is None else out
+            particular = {"op": text("op", op)}
+        result: T | Work = self._collective("all_reduce", tensor, output, options, **particular)
         return result
 
     # The others: `Fabric`'s, for this rank. What they raise and return is the same as above.
@@ -134,17 +160,18 @@ class RankView:
         self, tensor: T, out: T | None = None, op: str = "sum", **options: Unpack[RankOptions]
     ) -> T | Work:
         """`Fabric.reduce_scatter` for this rank: (n m, ...) in, its (m, ...) out."""
-        output = split(tensor, self.size) if out is None else out
-        result: T | Work = self._collective(
-            "reduce_scatter", tensor, output, options, op=text("op", op)
-        )
+        with self._refusals:
+            output = split(tensor, self.size) if out is None else out
+            particular = {"op": text("op", op)}
+        result: T | Work = self._collective("reduce_scatter", tensor, output, options, **particular)
         return result
 
     def all_gather(
         self, tensor: T, out: T | None = None, **options: Unpack[RankOptions]
     ) -> T | Work:
         """`Fabric.all_gather` for this rank: (m, ...) in, (n m, ...) out."""
-        output = joined(tensor, self.size) if out is None else out
+        with self._refusals:
+            output = joined(tensor, self.size) if out is None else out
         result: T | Work = self._collective("all_gather", tensor, output, options)
         return result
 
@@ -157,10 +184,11 @@ class RankView:
         **options: Unpack[RankOptions],
     ) -> T | Work:
         """`Fabric.all_to_all` for this rank. splits: rows for each rank; then out is needed."""
-        if splits is not None and out is None:
-            raise invalid("all_to_all with splits needs out=")
-        output = empty_like_kind(tensor, tuple(tensor.shape)) if out is None else out  # type: ignore[attr-defined]
-        particular = {} if splits is None else {"splits": [operator.index(s) for s in splits]}
+        with self._refusals:
+            if splits is not None and out is None:
+                raise invalid("all_to_all with splits needs out=")
+            output = empty_like_kind(tensor, tuple(tensor.shape)) if out is None else out  # type: ignore[attr-defined]
+            particular = {} if splits is None else {"splits": [operator.index(s) for s in splits]}
         result: T | Work = self._collective("all_to_all", tensor, output, options, **particular)
         return result
 
@@ -168,7 +196,8 @@ class RankView:
         self, tensor: T, root: int = 0, *, out: T | None = None, **options: Unpack[RankOptions]
     ) -> T | Work:
         """`Fabric.broadcast` for this rank."""
-        number = rank_number("root", root, self.size)
+        with self._refusals:
+            number = rank_number("root", root, self.size)
         output = tensor if out is None else out
         result: T | Work = self._collective("broadcast", tensor, output, options, root=number)
         return result
@@ -183,18 +212,18 @@ class RankView:
         **options: Unpack[RankOptions],
     ) -> T | Work:
         """`Fabric.reduce` for this rank; returns the root's result, or its tensor unchanged."""
-        number = rank_number("root", root, self.size)
+        with self._refusals:
+            particular = {"root": rank_number("root", root, self.size), "op": text("op", op)}
         output = tensor if out is None else out
-        result: T | Work = self._collective(
-            "reduce", tensor, output, options, root=number, op=text("op", op)
-        )
+        result: T | Work = self._collective("reduce", tensor, output, options, **particular)
         return result
 
     def scatter(
         self, tensor: T | None, out: T, root: int = 0, **options: Unpack[RankOptions]
     ) -> T | Work:
         """`Fabric.scatter` for this rank: the root gives `tensor`, the others None."""
-        number = rank_number("root", root, self.size)
+        with self._refusals:
+            number = rank_number("root", root, self.size)
         result: T | Work = self._collective("scatter", tensor, out, options, root=number)
         return result
 
@@ -202,8 +231,9 @@ class RankView:
         self, tensor: T, out: T | None = None, root: int = 0, **options: Unpack[RankOptions]
     ) -> T | Work | None:
         """`Fabric.gather` for this rank; None but on the root."""
-        number = rank_number("root", root, self.size)
-        output = joined(tensor, self.size) if out is None and number == self.index else out
+        with self._refusals:
+            number = rank_number("root", root, self.size)
+            output = joined(tensor, self.size) if out is None and number == self.index else out
         result: T | Work | None = self._collective("gather", tensor, output, options, root=number)
         return result
 
@@ -216,13 +246,34 @@ class RankView:
     ) -> T | Work | None:
         """`Fabric.send_recv` for this rank: sends `tensor` to rank `to` unless that is None, and
         receives into `out` if some rank sends to it."""
-        partner = -1 if to is None else rank_number("to", to, self.size)
+        with self._refusals:
+            partner = -1 if to is None else rank_number("to", to, self.size)
         result: T | Work | None = self._collective("send_recv", tensor, out, options, to=[partner])
         return result
 
     def _collective(
         self, name: str, tensor: Any, output: Any, options: RankOptions, **particular: Any
     ) -> Any:
+        with self._refusals:
+            self._check(name, tensor, options)
+            given = arguments(
+                options.get("algorithm", "auto"),
+                options.get("max_blocks"),
+                options.get("timeout"),
+                **particular,
+            )
+            stream = self._stream_handle(
+                options.get("stream"), tensor if output is None else output
+            )
+        operation = self._fabric._native.rank_collective(
+            self.index, name, tensor, output, given, stream
+        )
+        async_op = options.get("async_op", False)
+        self._fabric._finish(operation, (tensor, output), async_op)
+        operation.raise_interruption()  # not before its tensors are held
+        return Work(operation, [output]) if async_op else output
+
+    def _check(self, name: str, tensor: Any, options: RankOptions) -> None:
         if name != "all_reduce" and isinstance(tensor, (list, tuple)):
             raise invalid(
                 f"one rank's {name} takes one tensor; buckets are for all_reduce",
@@ -232,23 +283,6 @@ class RankView:
         unknown = set(options) - RankOptions.__annotations__.keys()
         if unknown:  # a misspelt option must not be ignored
             raise TypeError(f"{name}() got an unexpected keyword argument {min(unknown)!r}")
-        stream = options.get("stream")
-        operation = self._fabric._native.rank_collective(
-            self.index,
-            name,
-            tensor,
-            output,
-            arguments(
-                options.get("algorithm", "auto"),
-                options.get("max_blocks"),
-                options.get("timeout"),
-                **particular,
-            ),
-            self._stream_handle(stream, tensor if output is None else output),
-        )
-        async_op = options.get("async_op", False)
-        self._fabric._finish(operation, (tensor, output), async_op)
-        return Work(operation, [output]) if async_op else output
 
     def _bucket(self, tensor: Any, out: Any) -> Any:
         """Lists of its own, that the caller cannot change meanwhile."""
@@ -270,7 +304,9 @@ class RankView:
 
     def barrier(self, timeout: float | None = None) -> None:
         """Block until every rank has called it. CollectiveTimeout names those that did not come."""
-        self._fabric._native.rank_barrier(self.index, wait_seconds(timeout))
+        with self._refusals:
+            seconds = wait_seconds(timeout)
+        self._fabric._native.rank_barrier(self.index, seconds)
 
     def __repr__(self) -> str:
         return f"<rank {self.index} of {self.size} on {self.device}>"

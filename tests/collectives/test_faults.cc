@@ -290,6 +290,42 @@ TEST_CASE("a launch that fails on one rank ends the others, and leaves nothing b
   CHECK(left_over(before) == before);
 }
 
+TEST_CASE("a capture that begins while tensors are staged refuses them and leaves the outputs") {
+  FaultDevice slow(device(sim(0)));
+  fabric::FabricOptions options = sim_options(2);
+  options.devices[0] = &slow;
+  const auto fabric = collectives::open(std::move(options));
+  const std::int64_t sizes[] = {1000};
+  const std::int64_t strides[] = {2};
+  std::vector<Tensor> tensors;
+  Vectors vectors(2, 2000, 1);
+  for (const Tensor& whole : vectors.tensors) {
+    tensors.emplace_back(whole.storage(), DType::f32, Layout::strided(sizes, strides));
+  }
+  collectives::CallOptions call;
+  const std::vector<Stream> streams{fabric->stream(Rank(0)), fabric->stream(Rank(1))};
+  call.streams = streams;
+  // Staging waits for the streams first.
+  slow.plan(DeviceCall::synchronize, 1, {std::nullopt, 300'000'000});
+  std::optional<Error> error;
+  std::thread calling([&] {
+    try {
+      collectives::all_reduce(*fabric, tensors, tensors, ReduceOp::sum, call);
+    } catch (const Error& caught) {
+      error = caught;
+    }
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  fabric->begin_capture();
+  calling.join();
+  fabric->end_capture();
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::invalid_argument);
+  for (int r = 0; r < 2; ++r) {
+    for (std::int64_t i = 0; i < 2000; ++i) REQUIRE(vectors.data(r)[i] == vectors.value(r, i));
+  }
+}
+
 TEST_CASE("every device call of opening may fail: named error, nothing left behind") {
   const Resources before;
   for (int call = 0; call < kDeviceCalls; ++call) {

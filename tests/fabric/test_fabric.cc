@@ -317,7 +317,156 @@ TEST_CASE("what a joint work enqueued before it failed is waited for") {
   fabric->recover();
 }
 
+TEST_CASE("a launch that runs out of host memory is poisoned, and held until its works ended") {
+  FaultDevice faulty(weft::device({DeviceKind::sim, DeviceOrdinal(1)}));
+  FabricOptions chosen = options(2);
+  chosen.devices[1] = &faulty;
+  const auto fabric = Fabric::open(std::move(chosen));
+  for (const DeviceCall call : {DeviceCall::submit, DeviceCall::record}) {
+    // Where the record fails, the works are under way already.
+    std::array<std::atomic<bool>, 2> finished{};
+    faulty.plan(call, 1, {std::nullopt, 0, true});
+    CHECK(code_of([&] {
+            fabric->launch([&](Operation& op) {
+              for (std::size_t r = 0; r < 2; ++r) {
+                op.works()[r] = Work::make("sleep", sleep_work, SleepParams{&finished[r]});
+              }
+            });
+          }) == ErrorCode::out_of_memory);
+    CHECK(finished[0]);
+    CHECK(finished[1] == (call == DeviceCall::record));
+    CHECK(code_of([&] { fabric->check_usable(); }) == ErrorCode::fabric_poisoned);
+    CHECK(fabric->events().snapshot().events.back().status == EventStatus::failed);
+    fabric->recover();
+    CHECK(fabric->launch([](Operation&) {})->wait_until(Deadline::after_ns(5'000'000'000)));
+  }
+}
+
+struct HoldParams {
+  std::atomic<bool>* released;
+};
+void hold_work(const WorkContext&, const void* params) {
+  while (!static_cast<const HoldParams*>(params)->released->load()) std::this_thread::yield();
+}
+
+TEST_CASE("a wait without a limit ends where a rank does not leave after a fault") {
+  const auto fabric = Fabric::open(options(2));
+  std::atomic<bool> released{false};
+  const auto operation = fabric->launch(
+      [&](Operation& op) { op.works()[1] = Work::make("hold", hold_work, HoldParams{&released}); });
+  int asked = 0;
+  CHECK_FALSE(operation->wait(Deadline::never(), [&] { return ++asked == 2; }));
+  fabric->abort("test");
+  const std::int64_t start = now_ns();
+  CHECK_FALSE(operation->wait(Deadline::never(), kNever));
+  CHECK(now_ns() - start >= kLeaveGrace);
+  CHECK(now_ns() - start < 3 * kLeaveGrace);
+  CHECK(operation->unfinished() == std::vector<int>{1});
+  released = true;
+  CHECK(operation->wait(Deadline::never(), kNever));
+}
+
+TEST_CASE("a rank that waits beyond its deadline for the launch does not keep a processor busy") {
+  const auto fabric = Fabric::open(options(2, 5));
+  std::atomic<int> asked{0};
+  std::thread waiting([&] {
+    const auto count = [&] { return ++asked < 0; };
+    fabric->meet(
+        {Rank(0), "test", &asked, Deadline::after_ns(100'000'000)},
+        [&](const std::vector<const void*>&) { return std::shared_ptr<Operation>(); }, count);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  meet(*fabric, 1, "test", [](const std::vector<const void*>&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    return std::shared_ptr<Operation>();
+  });
+  waiting.join();
+  CHECK(asked <= 20);  // every 50 ms
+}
+
+TEST_CASE("a rank that is interrupted while the last one launches gets what was launched") {
+  const auto fabric = Fabric::open(options(2));
+  std::atomic<bool> interrupted{false};
+  std::shared_ptr<Operation> got;
+  std::thread waiting([&] {
+    got = fabric->meet({Rank(0), "test", &got, Deadline::after_ns(20'000'000'000)}, kNoLaunch,
+                       [&] { return interrupted.load(); });
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const auto launched = fabric->meet(
+      {Rank(1), "test", &got, Deadline::after_ns(20'000'000'000)},
+      [&](const std::vector<const void*>&) {
+        const auto operation = fabric->launch([](Operation&) {});
+        interrupted = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        return operation;
+      },
+      kNever);
+  waiting.join();
+  CHECK(launched);
+  CHECK(got == launched);
+  CHECK(code_of([&] { fabric->check_usable(); }) == ErrorCode::fabric_poisoned);  // aborted
+}
+
+TEST_CASE("what one rank is refused for, ranks that wait hear at once and others when they come") {
+  const auto fabric = Fabric::open(options(3));
+  const auto launch = [&](const std::vector<const void*>&) {
+    return fabric->launch([](Operation&) {});
+  };
+  ErrorCode waiting_code = ErrorCode::internal;
+  std::thread waiting([&] { waiting_code = meet(*fabric, 0, "test", launch); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  fabric->refuse(Rank(1), Error(ErrorCode::alias, "refused"));
+  waiting.join();
+  CHECK(waiting_code == ErrorCode::alias);
+  CHECK(meet(*fabric, 2, "test", launch) == ErrorCode::alias);
+  // A rank that is refused itself has come with that.
+  fabric->refuse(Rank(0), Error(ErrorCode::alias, "refused"));
+  fabric->refuse(Rank(1), Error(ErrorCode::read_only_buffer, "refused"));
+  CHECK(meet(*fabric, 2, "test", launch) == ErrorCode::alias);
+  // What was refused before an abort concerns nobody after recover().
+  fabric->refuse(Rank(0), Error(ErrorCode::alias, "refused"));
+  fabric->abort("test");
+  fabric->refuse(Rank(0), Error(ErrorCode::alias, "refused"));
+  fabric->recover();
+  std::array<ErrorCode, 3> codes{};
+  std::vector<std::thread> threads;
+  for (int r = 0; r < 3; ++r) {
+    threads.emplace_back(
+        [&, r] { codes[static_cast<std::size_t>(r)] = meet(*fabric, r, "test", launch); });
+  }
+  for (auto& thread : threads) thread.join();
+  for (const ErrorCode code : codes) CHECK(code == ErrorCode::internal);  // no error
+}
+
 TEST_SUITE("stress") {
+  TEST_CASE("refused ranks and ranks that launch stay in step") {
+    const auto fabric = Fabric::open(options(3));
+    constexpr int kRounds = 30;
+    std::array<int, 3> refused{};
+    std::vector<std::thread> threads;
+    for (int r = 0; r < 3; ++r) {
+      threads.emplace_back([&, r] {
+        const auto launch = [&](const std::vector<const void*>&) {
+          return fabric->launch([](Operation&) {});
+        };
+        for (int round = 0; round < kRounds; ++round) {
+          if (round % 3 != 1 && (round + r) % 3 == 0) {
+            fabric->refuse(Rank(r), Error(ErrorCode::alias, "refused"));
+            ++refused[static_cast<std::size_t>(r)];
+          } else {
+            const ErrorCode code = meet(*fabric, r, "test", launch);
+            refused[static_cast<std::size_t>(r)] += code == ErrorCode::alias;
+            CHECK((code == ErrorCode::alias || code == ErrorCode::internal));
+          }
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    for (const int count : refused) CHECK(count == 20);
+    fabric->check_usable();
+  }
+
   TEST_CASE("closing right after an operation was given to the watchdog") {
     const auto fabric = Fabric::open(options(2));
     fabric->watch(fabric->launch([](Operation&) {}));

@@ -225,3 +225,20 @@ def test_a_bucket_leaves_to_dlpack_what_may_not_be_lent(fab, reason):
     fab.all_reduce(lists)
     assert [len(given[0].calls) for given in lists] == [0, 1]
     assert lists[1][0].asked == 0
+
+
+@pytest.mark.parametrize("reason", ["requires_grad", "is_neg"])
+def test_a_bucket_seen_before_is_not_lent_by_a_tensor_that_now_refuses(fab, reason):
+    class Changing(Lender):
+        negated = False
+
+        def is_neg(self) -> bool:
+            return self.negated
+
+    lists = [[Changing()], [Changing()]]
+    fab.all_reduce(lists)
+    assert [given[0].calls for given in lists] == [[], []]
+    lists[1][0].requires_grad = reason == "requires_grad"
+    lists[1][0].negated = reason == "is_neg"
+    fab.all_reduce(lists)
+    assert [len(given[0].calls) for given in lists] == [0, 1]

@@ -1,6 +1,7 @@
 #include "core/device/fault/fault_device.h"
 
 #include <chrono>
+#include <new>
 #include <thread>
 
 namespace weft {
@@ -51,6 +52,7 @@ void FaultDevice::before(DeviceCall call) {
   }
   if (!strikes) return;
   std::this_thread::sleep_for(std::chrono::nanoseconds(strikes->delay_ns));
+  if (strikes->throws_bad_alloc) throw std::bad_alloc();
   if (strikes->fails_with) {
     throw Error(*strikes->fails_with, concat("planned fault: ", weft::name(call), " failed"),
                 {.device = id().str()});

@@ -46,6 +46,7 @@ class FaultDevice final : public Device {
   struct Action {
     std::optional<ErrorCode> fails_with;  // nothing: only late
     std::int64_t delay_ns = 0;
+    bool throws_bad_alloc = false;  // instead: the host has no memory left
   };
 
   explicit FaultDevice(Device& inner) : inner_(inner) {}

@@ -58,6 +58,7 @@ class Base:
             streams,
         )
         self._finish(operation, (inputs, outputs), async_op)
+        operation.raise_interruption()  # not before its tensors are held
         return Work(operation, outputs) if async_op else outputs
 
 
