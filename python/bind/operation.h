@@ -27,6 +27,19 @@ struct OperationHandle {
 // InvalidArgument.
 std::int64_t timeout_ns(double seconds);
 
+// The error, with the device of the rank that it concerns.
+Error located(const fabric::Fabric& fabric, const Error& error);
+
+// f(), whose errors are `located`.
+template <class F>
+auto with_devices(const fabric::Fabric& fabric, const F& f) {
+  try {
+    return f();
+  } catch (const Error& error) {
+    throw located(fabric, error);
+  }
+}
+
 // Waits at most `limit_ns`; 0: for as long as it takes.
 void wait_ns(const OperationHandle& handle, std::int64_t limit_ns);
 
