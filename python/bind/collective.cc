@@ -100,7 +100,8 @@ std::optional<std::vector<std::int64_t>> current_streams(const Fabric& fabric,
     streams.push_back(*stream);
   }
   if (streams.size() == ranks) return streams;
-  const nb::object found = nb::module_::import_("weft._call").attr("current_streams")(tensors);
+  const nb::object current = nb::module_::import_("weft._call").attr("current_streams");
+  const nb::object found = call_python(current, nb::make_tuple(tensors), nb::dict());
   return nb::cast<std::optional<std::vector<std::int64_t>>>(found);
 }
 
@@ -129,7 +130,7 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
     std::vector<Tensor> result;
     for (std::size_t r = 0; r < list.size(); ++r) {
       const std::int64_t consumer = ordered ? kNoOrdering : consumer_stream(call.streams, r);
-      result.push_back(import_member(list[r], consumer));
+      result.push_back(of_rank(collective, r, [&] { return import_member(list[r], consumer); }));
     }
     return result;
   };
@@ -195,12 +196,25 @@ OperationHandle run_rank_collective(const std::shared_ptr<Fabric>& fabric, int r
 }  // namespace
 
 void bind_collectives(nb::class_<Fabric>& type) {
-  type.def("collective", run_collective, nb::arg("name"), nb::arg("tensors"), nb::arg("out").none(),
+  const auto of_all = [](const std::shared_ptr<Fabric>& f, const std::string& name,
+                         const nb::list& tensors, const std::optional<nb::list>& out,
+                         const nb::dict& arguments,
+                         std::optional<std::vector<std::int64_t>> streams) {
+    return with_devices(
+        *f, [&] { return run_collective(f, name, tensors, out, arguments, std::move(streams)); });
+  };
+  const auto of_one = [](const std::shared_ptr<Fabric>& f, int rank, const std::string& name,
+                         nb::handle tensor, nb::handle out, const nb::dict& arguments,
+                         std::optional<std::int64_t> stream) {
+    return with_devices(
+        *f, [&] { return run_rank_collective(f, rank, name, tensor, out, arguments, stream); });
+  };
+  type.def("collective", of_all, nb::arg("name"), nb::arg("tensors"), nb::arg("out").none(),
            nb::arg("arguments"), nb::arg("streams").none(),
            "Check and launch a collective on all ranks.")
-      .def("rank_collective", run_rank_collective, nb::arg("rank"), nb::arg("name"),
-           nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),
-           nb::arg("stream").none(), "Meet the other ranks, then the same.")
+      .def("rank_collective", of_one, nb::arg("rank"), nb::arg("name"), nb::arg("tensor").none(),
+           nb::arg("out").none(), nb::arg("arguments"), nb::arg("stream").none(),
+           "Meet the other ranks, then the same.")
       .def(
           "barrier",
           [](const std::shared_ptr<Fabric>& f, double timeout) {
@@ -218,8 +232,10 @@ void bind_collectives(nb::class_<Fabric>& type) {
           [](const std::shared_ptr<Fabric>& f, int rank, double timeout) {
             const std::int64_t ns = timeout_ns(timeout);
             const OperationHandle handle{
-                f, interruptible([&](const collectives::Interrupted& interrupted) {
-                  return collectives::barrier(*f, Rank(rank), ns, interrupted);
+                f, with_devices(*f, [&] {
+                  return interruptible([&](const collectives::Interrupted& interrupted) {
+                    return collectives::barrier(*f, Rank(rank), ns, interrupted);
+                  });
                 })};
             wait_ns(handle, ns ? ns : f->timeout_ns());
           },

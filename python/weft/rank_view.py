@@ -10,7 +10,15 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
-from weft._call import arguments, current_streams, rank_number, stream_handle, text, wait_seconds
+from weft._call import (
+    arguments,
+    current_streams,
+    grouping,
+    rank_number,
+    stream_handle,
+    text,
+    wait_seconds,
+)
 from weft._errors import invalid
 from weft._outputs import empty_like_kind, joined, split
 from weft.work import Work
@@ -75,6 +83,7 @@ class RankView:
         out: T | None = ...,
         algorithm: str = ...,
         max_blocks: int | None = ...,
+        group_size: int | None = ...,
         stream: object = ...,
         timeout: float | None = ...,
         async_op: Literal[False] = ...,
@@ -89,10 +98,26 @@ class RankView:
         out: T | None = ...,
         algorithm: str = ...,
         max_blocks: int | None = ...,
+        group_size: int | None = ...,
         stream: object = ...,
         timeout: float | None = ...,
         async_op: Literal[True],
     ) -> Work: ...
+
+    @overload
+    def all_reduce(
+        self,
+        tensor: T,
+        op: str = ...,
+        *,
+        out: T | None = ...,
+        algorithm: str = ...,
+        max_blocks: int | None = ...,
+        group_size: int | None = ...,
+        stream: object = ...,
+        timeout: float | None = ...,
+        async_op: bool,
+    ) -> T | Work: ...
 
     def all_reduce(
         self,
@@ -102,6 +127,7 @@ class RankView:
         out: T | None = None,
         algorithm: str = "auto",
         max_blocks: int | None = None,
+        group_size: int | None = None,
         stream: object = None,
         timeout: float | None = None,
         async_op: bool = False,
@@ -109,6 +135,8 @@ class RankView:
         """`Fabric.all_reduce` for this rank; returns its output, or a `Work`.
 
         tensor: one, or a bucket: a list of tensors, as every rank must give; then out is one too.
+
+        group_size: as in `Fabric.all_reduce`, the same on every rank.
 
         Blocks until every rank has called it, at most `timeout` seconds: then CollectiveTimeout, on
         every rank that came, names those that did not.
@@ -124,7 +152,7 @@ class RankView:
             tensor, out = self._bucket(tensor, out)
         output = tensor if out is None else out
         result: T | Work = self._collective(
-            "all_reduce", tensor, output, options, op=text("op", op)
+            "all_reduce", tensor, output, options, op=text("op", op), **grouping(group_size)
         )
         return result
 
