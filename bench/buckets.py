@@ -6,19 +6,18 @@ A row's `tensors` is how many there are a rank, its `bytes` those of all of them
 the whole bucket: one weft.Fabric.all_reduce, or ncclGroupStart, an ncclAllReduce for each tensor
 and rank, ncclGroupEnd. Both are called from Python: weft with lists of torch tensors, NCCL with
 arguments that are made beforehand. Eager rows are on the host's clock, from the first call until
-all devices are idle, over `iterations`; graph rows on the devices' clocks. `buckets` rows of mode
-"eager" come in two kinds: `fresh` false, the same tensors every time; true, tensors that the
-fabric has not seen lately. Needs torch and NCCL.
+all devices are idle, over `iterations`; graph rows on the devices' clocks, as many operations in
+weft's graph as in NCCL's. weft's rows of mode "eager" come in two kinds: `fresh` false, the same
+tensors every time; true, tensors that the fabric has not seen lately. Needs torch, NCCL and a GPU
+for each rank.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch  # type: ignore[import-not-found,unused-ignore]
@@ -30,10 +29,12 @@ from weft.bench.link import measure_fabric, ordinals_of, peak_gbps
 from weft.bench.record import make_record
 from weft.bench.rivals import nccl_library
 from weft.bench.row import Row, make_row
+from weft.bench.script import end_after, write_record
 
 #: (tensors, bytes of each)
 SIZES = ((10, 4 << 10), (100, 4 << 10), (1000, 4 << 10), (1000, 64 << 10), (100, 1 << 20),
          (4, 64 << 20))  # fmt: skip
+GRAPHED = 5  # operations in a graph
 FRESH = 12  # sets of tensors in turn: more than a fabric remembers
 Lists = list[list[Any]]
 
@@ -177,14 +178,14 @@ class Bench:
         turns: list[tuple[str, str, bool, Any]] = [
             ("weft", "eager", False, Eager(ours, devices, iterations)),
             ("nccl", "eager", False, Eager(grouped, devices, iterations)),
-            ("weft", "graph", False, WeftGraph(fabric, lists, iterations)),
+            ("weft", "graph", False, WeftGraph(fabric, lists, GRAPHED)),
         ]
         if sets:
             turns.insert(1, ("weft", "eager", True, Eager(fresh, devices, iterations)))
         for _, _, _, turn in turns:
             turn.sample()
         turns.append(
-            ("nccl", "graph", False, NcclGraph(self._driver, self._nccl.lanes, grouped, 5))
+            ("nccl", "graph", False, NcclGraph(self._driver, self._nccl.lanes, grouped, GRAPHED))
         )
         times: list[list[list[float]]] = [[] for _ in turns]
         turns[-1][3].sample()
@@ -232,11 +233,17 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--nccl", metavar="PATH")
+    parser.add_argument("--limit", type=float, default=420, help="seconds that all may take")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    if min(options.rounds, options.samples, options.limit) <= 0:
+        parser.error("--rounds, --samples and --limit are above 0")
+    end_after(options.limit)
     driver = open_driver()
     rows: list[dict[str, Any]] = []
     with weft.Fabric(options.devices) as fabric:
+        if fabric.backend != "cuda" or len(set(fabric.devices)) != fabric.size:
+            parser.error(f"--devices {options.devices}: NCCL needs a GPU for each rank")
         nccl = Nccl(driver, ordinals_of(fabric.devices), options.nccl)
         bench = Bench(fabric, driver, nccl, options)
         print(
@@ -259,8 +266,7 @@ def main() -> int:
                       "NCCL_NVLS_ENABLE": "0"},
         )  # fmt: skip
     record["rows"] = rows
-    if options.json:
-        Path(options.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(options.json, record)
     wrong = sum(row["wrong"] for row in rows)
     print(f"{wrong} wrong elements")
     return 1 if wrong else 0

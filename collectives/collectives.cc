@@ -65,6 +65,7 @@ std::shared_ptr<fabric::Fabric> open(fabric::FabricOptions options) {
   options.prepare_scratch = cuda ? cuda_prepare_scratch : nullptr;
   auto fabric = fabric::Fabric::open(std::move(options));
   fabric->extension = std::move(kept);
+  set_tuning(*fabric, {});
   if (cuda) session(*fabric).cuda = cuda_open(*fabric);
   return fabric;
 }

@@ -5,9 +5,9 @@
 // launched: a call that throws has changed nothing. What it returns ends on every rank or fails on
 // every rank.
 //
-// Stream semantics: on simulated devices the works run on the ranks' threads and the caller waits
-// on the returned operation. On CUDA the operation is ordered after what is on `streams` now and
-// before what comes on them later.
+// Stream semantics: the operation is ordered after what is on `streams` now and before what comes
+// on them later. Without them a simulated fabric runs it on streams of its own, and the caller
+// waits on the returned operation.
 //
 // Capturable: by Fabric::begin_capture, and on CUDA by a capture of every rank's stream.
 #pragma once
@@ -35,7 +35,7 @@ struct CallOptions {
   std::int32_t group_size = 0;        // hierarchical: ranks a group, in rank order; 0: see groups.h
   bool deterministic = false;         // only sums whose bits do not depend on the algorithm
   std::int64_t timeout_ns = 0;        // of each wait; 0: the fabric's
-  std::span<const Stream> streams{};  // one a rank; empty: none (simulated), or the default stream
+  std::span<const Stream> streams{};  // one a rank; empty: the fabric's, or CUDA's default one
 };
 
 // A fabric ready for collectives: peers, arenas and, on CUDA, every kernel loaded on every device.

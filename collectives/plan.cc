@@ -200,9 +200,9 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
   map_chunks(request, plan, operation.table());
   plan.elements = longest_vector(plan);
   const schedule::Extent extent{plan.elements, largest_chunk(plan)};
-  plan.tiling = fabric.backend() == DeviceKind::cuda
-                    ? cuda_tiling(fabric, plan, extent, options.max_blocks)
-                    : sim_tiling(fabric, plan, extent);
+  const std::int32_t blocks = options.max_blocks > 0 ? options.max_blocks : selected.blocks;
+  plan.tiling = fabric.backend() == DeviceKind::cuda ? cuda_tiling(fabric, plan, extent, blocks)
+                                                     : sim_tiling(fabric, plan, extent);
   plan.limits.timeout_ns = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   plan.limits.abort_flag = fabric.abort_flag();
   plan.fault = planned_fault(fabric);

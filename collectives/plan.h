@@ -87,23 +87,25 @@ struct Plan {
 };
 
 // The elements that one rank's step moves or adds up, in the chunk that it reads.
-inline schedule::Range source_range(const Plan& plan, Rank rank, const schedule::Step& step) {
-  switch (step.source) {
-    case schedule::Source::none:
-      return {};
-    case schedule::Source::input:
-    case schedule::Source::input_plus_slot:
-    case schedule::Source::slots:
-    case schedule::Source::inputs:
-      return plan.in.chunk(rank.value(), step.chunk.value());
-    case schedule::Source::slot:
-      return plan.out.chunk(rank.value(), step.out_chunk().value());
-    case schedule::Source::output:
-    case schedule::Source::output_plus_slot:
-    case schedule::Source::output_plus_slots:
-      break;
+constexpr schedule::Range source_range(const schedule::ChunkMap& in, const schedule::ChunkMap& out,
+                                       Rank rank, const schedule::Step& step) {
+  if (step.source == schedule::Source::none) return {};
+  if (step.source == schedule::Source::slot) {
+    return out.chunk(rank.value(), step.out_chunk().value());
   }
-  return plan.out.chunk(rank.value(), step.chunk.value());
+  const schedule::ChunkMap& map = step.reads_output() ? out : in;
+  return map.chunk(rank.value(), step.chunk.value());
+}
+inline schedule::Range source_range(const Plan& plan, Rank rank, const schedule::Step& step) {
+  return source_range(plan.in, plan.out, rank, step);
+}
+
+// Do the ranks meet at the end, by a token from everyone to everyone? A rank that goes on pushes
+// into slots of the next operation, which may be others' slots of this one, and these must have
+// been read. In an all_reduce they have: it ends with results, or credits, that come after every
+// rank's last read of a slot. Elsewhere a rank's part may be done while its peers' are not.
+inline bool meets_at_end(const Plan& plan) {
+  return plan.schedule->slot_lanes > 0 && plan.collective != Collective::all_reduce;
 }
 
 }  // namespace weft::collectives

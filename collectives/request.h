@@ -9,6 +9,7 @@
 
 #include "collectives/collectives.h"
 #include "collectives/schedule/predict.h"
+#include "collectives/tuner.h"
 
 namespace weft::collectives {
 
@@ -71,6 +72,7 @@ void validate_options(const fabric::Fabric& fabric, const Request& request,
 struct Session {
   std::mutex mutex;
   FaultPoint fault{};
+  std::shared_ptr<const TuningTable> tuning;
   struct Predicted {
     const schedule::Prepared* schedule = nullptr;
     std::int64_t elements = -1;
@@ -103,6 +105,7 @@ Session& session(const fabric::Fabric& fabric);
 struct Selection {
   Algorithm algorithm = Algorithm::ring;
   const schedule::Prepared* schedule = nullptr;
+  std::int32_t blocks = 0;  // the most a rank, where the call does not say; 0: nor does the table
 };
 Selection select(fabric::Fabric& fabric, const Request& request, const CallOptions& options);
 

@@ -1,12 +1,14 @@
 // Which algorithm a request runs with.
 //
-// A forced algorithm that cannot serve is an error that says why, never silently another; one rank
-// alone is the identity under every name.
+// A forced algorithm that cannot serve is an error that says why, never silently another; "auto"
+// goes by the table in force (tuner.h) and passes over rows that cannot serve. One rank alone is
+// the identity under every name.
 #include <algorithm>
-#include <span>
+#include <cstdint>
 #include <string>
 
 #include "collectives/executor/cuda/executor.h"
+#include "collectives/executor/sim/executor.h"
 #include "collectives/groups.h"
 #include "collectives/request.h"
 #include "collectives/schedule/hierarchical.h"
@@ -15,48 +17,15 @@
 namespace weft::collectives {
 namespace {
 
-// What "auto" tries, in this order: the first that can serve the call. On CUDA by the bytes of a
-// rank's vector, from figures of 2 x H200 (bench/results); on more ranks these are predictions.
-using Preference = std::span<const Algorithm>;
-
-constexpr std::int64_t kLamportBytes = 16 << 20;
-constexpr std::int64_t kPullBytes = 4 << 20;
-constexpr std::int64_t kEngineBytes = 192 << 20;
-constexpr std::int64_t kMoveLlBytes = 512 << 10;
-constexpr std::int64_t kMoveEngineBytes = 64 << 20;
-
-constexpr Algorithm kSimAllReduce[] = {Algorithm::ring, Algorithm::two_shot};
-// Copy engines reach memory that kernels of a peer may not.
-constexpr Algorithm kSmallAllReduce[] = {Algorithm::lamport, Algorithm::ll,
-                                         Algorithm::one_shot_pull, Algorithm::two_shot,
-                                         Algorithm::copy_engine};
-constexpr Algorithm kMediumAllReduce[] = {Algorithm::lamport, Algorithm::push_two_shot,
-                                          Algorithm::two_shot, Algorithm::copy_engine};
-constexpr Algorithm kLargeAllReduce[] = {Algorithm::push_two_shot, Algorithm::two_shot,
-                                         Algorithm::copy_engine};
-constexpr Algorithm kHugeAllReduce[] = {Algorithm::copy_engine, Algorithm::push_two_shot,
-                                        Algorithm::two_shot};
-constexpr Algorithm kOthers[] = {Algorithm::one_shot_pull, Algorithm::one_shot, Algorithm::two_shot,
-                                 Algorithm::ring};
-constexpr Algorithm kMediumMoves[] = {Algorithm::one_shot_pull, Algorithm::one_shot,
-                                      Algorithm::two_shot, Algorithm::copy_engine};
-constexpr Algorithm kSmallMoves[] = {Algorithm::ll, Algorithm::one_shot_pull, Algorithm::one_shot,
-                                     Algorithm::two_shot, Algorithm::copy_engine};
-constexpr Algorithm kLargeMoves[] = {Algorithm::copy_engine, Algorithm::one_shot_pull,
-                                     Algorithm::one_shot, Algorithm::two_shot};
-
-Preference preferred(const fabric::Fabric& fabric, const Request& request) {
-  const bool cuda = fabric.backend() == DeviceKind::cuda;
-  const std::int64_t bytes = request.first_input().bytes().value();
-  if (request.call.collective != Collective::all_reduce) {
-    if (!cuda) return kOthers;
-    if (bytes <= kMoveLlBytes) return kSmallMoves;
-    return bytes < kMoveEngineBytes ? Preference(kMediumMoves) : Preference(kLargeMoves);
-  }
-  if (!cuda) return kSimAllReduce;
-  if (bytes <= kPullBytes) return kSmallAllReduce;
-  if (bytes <= kLamportBytes) return kMediumAllReduce;
-  return bytes < kEngineBytes ? Preference(kLargeAllReduce) : Preference(kHugeAllReduce);
+TuningCall tuning_call(const fabric::Fabric& fabric, const Request& request,
+                       const CallOptions& options, const TuningTable& table) {
+  const Tensor& input = request.first_input();
+  return {
+      .collective = request.call.collective,
+      .floating = is_floating(input.dtype()),
+      .captured = table.by_capture && (fabric.capturing() || fabric.are_capturing(options.streams)),
+      .in_place = request.in_place(),
+      .bytes = input.bytes().value()};
 }
 
 std::optional<schedule::Schedule> materialise(fabric::Fabric& fabric, const Request& request,
@@ -127,10 +96,13 @@ std::string refusal(fabric::Fabric& fabric, const Request& request, const CallOp
   if (algorithm == Algorithm::lamport && !is_floating(dtype)) {
     return concat("its sentinel is a NaN, and ", dtype_name(dtype), " has none");
   }
-  if (fabric.backend() == DeviceKind::cuda) {
-    return cuda_refusal(fabric, request, options, algorithm);
+  if (algorithm == Algorithm::lamport && is_float8(dtype)) {
+    return concat("it is made for floats of 16 to 64 bits, and not for ", dtype_name(dtype));
   }
-  return "";
+  if (fabric.backend() == DeviceKind::cuda) {
+    return cuda_refusal(fabric, request, options, {algorithm, schedule});
+  }
+  return sim_refusal(fabric, *schedule);
 }
 
 // A bucket's tensors are read and written where they lie, which one algorithm does.
@@ -143,13 +115,14 @@ Selection select_for_bucket(fabric::Fabric& fabric, const Request& request,
          "\" cannot serve this call: it takes one vector a rank, and a bucket's tensors are not "
          "copied into one; there is two_shot");
   }
+  const Selection selection{kOne, find_schedule(fabric, request, kOne, 0)};
   if (fabric.backend() == DeviceKind::cuda && fabric.world().value() > 1) {
-    const std::string why = cuda_refusal(fabric, request, options, kOne);
+    const std::string why = cuda_refusal(fabric, request, options, selection);
     if (!why.empty()) {
       fail(ErrorCode::invalid_argument, request.name(), ": this bucket cannot be served: ", why);
     }
   }
-  return {kOne, find_schedule(fabric, request, kOne, 0)};
+  return selection;
 }
 
 }  // namespace
@@ -165,11 +138,17 @@ Selection select(fabric::Fabric& fabric, const Request& request, const CallOptio
          "\" cannot serve this call: ", why);
   }
   std::string why;
-  for (const Algorithm algorithm : preferred(fabric, request)) {
-    const auto* schedule = find_schedule(fabric, request, algorithm, 0);
+  const auto table = tuning(fabric);
+  const TuningCall call = tuning_call(fabric, request, options, *table);
+  std::uint32_t tried = 0;  // bit i: Algorithm(i)
+  for (const TuningRow& row : table->rows) {
+    const std::uint32_t bit = 1u << static_cast<unsigned>(row.algorithm);
+    if ((tried & bit) != 0 || !fits(row, call)) continue;
+    tried |= bit;
+    const auto* schedule = find_schedule(fabric, request, row.algorithm, 0);
     if (!schedule) continue;
-    why = alone ? "" : refusal(fabric, request, options, algorithm, schedule);
-    if (why.empty()) return {algorithm, schedule};
+    why = alone ? "" : refusal(fabric, request, options, row.algorithm, schedule);
+    if (why.empty()) return {row.algorithm, schedule, row.blocks};
   }
   fail(ErrorCode::invalid_argument, request.name(), ": no algorithm can serve this call: ", why);
 }

@@ -296,7 +296,7 @@ void check_options(const fabric::Fabric& fabric, const Request& request,
   const DType dtype = request.dtype();
   if (request.kind().reduces && request.call.op == ReduceOp::avg && !is_floating(dtype)) {
     fail(ErrorCode::dtype_mismatch, request.name(), ": avg of ", dtype_name(dtype),
-         " is not defined; it needs float16, bfloat16, float32 or float64");
+         " is not defined; it needs a floating-point dtype");
   }
   if (options.max_blocks < 0) {
     fail(ErrorCode::invalid_argument, request.name(), ": max_blocks is 1 or more, not ",
@@ -312,9 +312,6 @@ void check_options(const fabric::Fabric& fabric, const Request& request,
          " streams for a fabric of ", world, " ranks; give one a rank");
   }
   fabric.check_streams(options.streams);
-  if (!options.streams.empty() && fabric.backend() != DeviceKind::cuda) {
-    fail(ErrorCode::invalid_argument, request.name(), ": streams= is for CUDA fabrics");
-  }
 }
 
 }  // namespace

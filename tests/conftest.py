@@ -2,14 +2,19 @@
 
 `--stress=N` runs every test marked `stress` N times; `--shard=i/k` runs every k-th test from the
 i-th on (1-based); `--soak=X` does the share X of the soak tests on GPUs. Where pytest-timeout is
-not installed its settings are known and do nothing.
+not installed its settings are known and do nothing. No test but those that name one sees a table
+of `weft tune`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import pytest
+
+# What was measured on this machine must not change what tests see. Read when weft is first used.
+os.environ["WEFT_TUNING"] = "off"
 
 HAVE_TIMEOUT = importlib.util.find_spec("pytest_timeout") is not None
 

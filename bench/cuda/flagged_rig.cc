@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "collectives/collectives.h"
 #include "collectives/executor/cuda/executor.h"
 #include "collectives/executor/cuda/lamport.h"
+#include "collectives/executor/cuda/launch_graphs.h"
 #include "collectives/executor/cuda/ll.h"
+#include "collectives/executor/cuda/ring.h"
 #include "collectives/executor/cuda/scratch.h"
 
 namespace weft::bench {
@@ -27,12 +30,7 @@ Rig::Rig(const RigOptions& options) : options_(options) {
   o.timeout_seconds = options.timeout;
   o.scratch = Bytes(options.scratch);
   o.first_epoch = options.first_epoch;
-  o.blocks = options.blocks;
-  o.prepare_scratch = collectives::cuda_prepare_scratch;
-  fabric_ = fabric::Fabric::open(std::move(o));
-  collectives::cuda_ring_preload(*fabric_);
-  cuda::ll_preload(*fabric_);
-  cuda::lamport_preload(*fabric_);
+  fabric_ = collectives::open(std::move(o));
   const Bytes bytes(static_cast<std::int64_t>(options.bytes));
   for (int r = 0; r < options.ranks; ++r) {
     inputs_.push_back(static_cast<std::byte*>(fabric_->device(Rank(r)).allocate(bytes)));
@@ -90,9 +88,8 @@ Plan Rig::plan(const Call& call) const {
   plan.dtype = call.dtype;
   plan.world = fabric_->world();
   if (call.family == Family::ring) {
-    plan.tiling =
-        schedule::make_tiling(call.elements, item, plan.world,
-                              collectives::cuda_ring_limits(*fabric_, call.dtype, call.blocks));
+    plan.tiling = schedule::make_tiling(call.elements, item, plan.world,
+                                        cuda::ring_limits(*fabric_, call.blocks));
   } else {
     plan.tiling.elements = call.elements;
     plan.tiling.blocks = blocks_for(call, bytes);
@@ -109,6 +106,7 @@ Plan Rig::plan(const Call& call) const {
 std::shared_ptr<fabric::Operation> Rig::start(const Call& call) {
   const Plan made = plan(call);
   return fabric_->launch([&](fabric::Operation& operation) {
+    cuda::launch_graphs(*fabric_).prepare();
     Plan& kept = operation.params<Plan>();
     kept = made;
     kept.limits.operation = operation.id();
@@ -146,7 +144,7 @@ Work work_of(Family family, const fabric::Fabric& fabric, const Plan& plan, Rank
     case Family::two_shot:
       return cuda::lamport_two_shot_work(fabric, plan, rank);
     case Family::ring:
-      return collectives::cuda_ring_work(fabric, plan, rank);
+      return cuda::ring_work(fabric, plan, rank);
   }
   fail(ErrorCode::internal, "no such family");
 }

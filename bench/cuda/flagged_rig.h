@@ -1,5 +1,5 @@
-// A fabric with buffers, on which the flagged kernels (LL, Lamport) are checked and timed without
-// the layers above: plans are made by hand.
+// A fabric with buffers, on which the flagged kernels (LL, Lamport) are checked and timed: plans
+// are made by hand.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -26,7 +26,6 @@ struct RigOptions {
   int ranks = 2;
   int devices = 1;  // rank r is on device r % devices
   std::int64_t scratch = 64 << 20;
-  std::int32_t blocks = 64;
   std::uint32_t first_epoch = 0;
   double timeout = 10;
   std::size_t bytes = 0;  // of each rank's input and output buffer

@@ -24,7 +24,7 @@ double median(std::vector<double> times) {
 
 class Timing {
  public:
-  explicit Timing(const std::string& libnccl) : rig_(rig_options()), nccl_(libnccl, 2) {
+  explicit Timing(const std::string& libnccl) : rig_(rig_options()), nccl_(libnccl, {0, 1}) {
     pattern_.resize(kLargest / sizeof(float));
     for (int r = 0; r < 2; ++r) {
       for (std::size_t i = 0; i < pattern_.size(); ++i) pattern_[i] = element(i, r);
@@ -105,7 +105,6 @@ class Timing {
   static RigOptions rig_options() {
     RigOptions o;
     o.devices = 2;
-    o.blocks = 132;
     o.bytes = kLargest;
     return o;
   }

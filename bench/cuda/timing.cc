@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "core/base/error.h"
 #include "core/device/cuda/cuda_api.h"
@@ -73,7 +74,8 @@ double GraphTimer::replay() {
   return longest;
 }
 
-Nccl::Nccl(const std::string& path, int devices) {
+Nccl::Nccl(const std::string& path, const std::vector<int>& ordinals) {
+  setenv("NCCL_NVLS_ENABLE", "0", 1);  // NCCL reads its environment when it is loaded
   void* library = dlopen(path.c_str(), RTLD_NOW);
   if (!library) fail(ErrorCode::invalid_argument, "cannot load ", path, ": ", dlerror());
   const auto find = [&](auto& function, const char* name) {
@@ -84,9 +86,16 @@ Nccl::Nccl(const std::string& path, int devices) {
   find(all_reduce_, "ncclAllReduce");
   find(group_start_, "ncclGroupStart");
   find(group_end_, "ncclGroupEnd");
+  find(get_version_, "ncclGetVersion");
   find(init, "ncclCommInitAll");
-  communicators_.resize(static_cast<std::size_t>(devices));
-  check_nccl(init(communicators_.data(), devices, nullptr), "ncclCommInitAll");
+  communicators_.resize(ordinals.size());
+  check_nccl(init(communicators_.data(), of(ordinals.size()), ordinals.data()), "ncclCommInitAll");
+}
+
+std::string Nccl::version() const {
+  int number = 0;
+  check_nccl(get_version_(&number), "ncclGetVersion");
+  return concat(number / 10000, ".", number / 100 % 100, ".", number % 100);
 }
 
 void Nccl::all_reduce(const std::vector<void*>& inputs, const std::vector<void*>& outputs,

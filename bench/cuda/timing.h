@@ -35,16 +35,19 @@ class GraphTimer {
   int iterations_;
 };
 
-// The few functions of NCCL that the comparison needs, from the library at `path`.
+// The few functions of NCCL that the comparison needs, from the library at `path`, or of that name
+// where the loader finds it. NVLink multicast (NVLS) is off.
 class Nccl {
  public:
-  // Devices 0 to n - 1. Throws Error where the library cannot be loaded or refuses.
-  Nccl(const std::string& path, int devices);
+  // A rank on each of these devices. Throws Error where the library cannot be loaded or refuses.
+  Nccl(const std::string& path, const std::vector<int>& ordinals);
   // float32 sum on every device, as one group.
   void all_reduce(const std::vector<void*>& inputs, const std::vector<void*>& outputs,
                   std::size_t elements, const std::vector<cudaStream_t>& streams);
+  std::string version() const;  // "2.28.9"
 
  private:
+  int (*get_version_)(int*) = nullptr;
   int (*all_reduce_)(const void*, void*, std::size_t, int, int, void*, cudaStream_t) = nullptr;
   int (*group_start_)() = nullptr;
   int (*group_end_)() = nullptr;

@@ -10,7 +10,7 @@ namespace {
 
 }  // namespace
 
-std::string cuda_refusal(fabric::Fabric&, const Request&, const CallOptions&, Algorithm) {
+std::string cuda_refusal(fabric::Fabric&, const Request&, const CallOptions&, const Selection&) {
   absent();
 }
 schedule::Tiling cuda_tiling(fabric::Fabric&, const Plan&, const schedule::Extent&, std::int32_t) {

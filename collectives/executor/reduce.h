@@ -1,65 +1,22 @@
 // What one reduction does to two elements, for every dtype and op; shared by host and device code.
 //
-// Semantics (docs: "Numbers"): float16 and bfloat16 are added in float32 and rounded to nearest
+// Semantics (docs: "Numbers"): floats of 8 and 16 bits are added in float32 and rounded to nearest
 // even once an addition; integers wrap; bool sum and max are OR, prod and min AND; min and max give
 // NaN if either is NaN; avg is a sum that is divided once, at the last addition, before rounding.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <type_traits>
 
 #include "collectives/plan.h"
+#include "core/tensor/narrow_float.h"
 
 namespace weft::collectives {
 
-// The bits of a float16 or bfloat16; arithmetic is done in float32.
-struct Half {
-  std::uint16_t bits;
-};
-struct BFloat16 {
-  std::uint16_t bits;
-};
 // A bool as NumPy and PyTorch store it: 0 or 1.
 struct Bool8 {
   std::uint8_t bits;
 };
-
-constexpr float to_float(BFloat16 value) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
-}
-
-constexpr BFloat16 to_bfloat16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return {0x7fff};  // every NaN: the canonical one
-  return {static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
-}
-
-constexpr float to_float(Half value) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000u) << 16;
-  const std::uint32_t rest = value.bits & 0x7fffu;
-  if (rest >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-  // Rebiasing by a multiplication also makes subnormals right.
-  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112f;
-  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
-}
-
-constexpr Half to_half(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
-  const std::uint32_t rest = bits & 0x7fffffffu;
-  if (rest > 0x7f800000u) return {0x7fff};  // every NaN: the canonical one
-  if (rest >= 0x47800000u) return {static_cast<std::uint16_t>(sign | 0x7c00u)};  // 65536 and up
-  if (rest < 0x38800000u) {
-    // Below 2^-14 the result is subnormal: adding 0.5 lines its last bit up with float32's,
-    // rounding.
-    const float aligned = std::bit_cast<float>(rest) + 0.5f;
-    return {
-        static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(aligned) - 0x3f000000u))};
-  }
-  const std::uint32_t rounded = rest - 0x38000000u + 0xfffu + (rest >> 13 & 1u);
-  return {static_cast<std::uint16_t>(sign | rounded >> 13)};
-}
 
 // How an element type is computed with: `Wide` and the two conversions.
 template <class T>
@@ -67,6 +24,18 @@ struct Element {
   using Wide = T;
   static constexpr Wide widen(T x) { return x; }
   static constexpr T narrow(Wide x) { return x; }
+};
+template <>
+struct Element<Float8E4M3> {
+  using Wide = float;
+  static constexpr float widen(Float8E4M3 x) { return to_float(x); }
+  static constexpr Float8E4M3 narrow(float x) { return to_float8_e4m3(x); }
+};
+template <>
+struct Element<Float8E5M2> {
+  using Wide = float;
+  static constexpr float widen(Float8E5M2 x) { return to_float(x); }
+  static constexpr Float8E5M2 narrow(float x) { return to_float8_e5m2(x); }
 };
 template <>
 struct Element<Half> {
@@ -137,6 +106,10 @@ constexpr decltype(auto) with_element(DType dtype, const F& f) {
       return f(std::int32_t{});
     case DType::i64:
       return f(std::int64_t{});
+    case DType::f8_e4m3fn:
+      return f(Float8E4M3{});
+    case DType::f8_e5m2:
+      return f(Float8E5M2{});
     case DType::f16:
       return f(Half{});
     case DType::bf16:

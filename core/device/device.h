@@ -106,6 +106,8 @@ class Device {
 
   virtual DeviceId id() const = 0;
   virtual std::string name() const = 0;  // "NVIDIA H200", "simulated device"
+  // Of a GPU its compute capability as in sm_90: 90. Else 0.
+  virtual std::int32_t generation() const { return 0; }
 
   // Device memory, aligned to 256 bytes, uninitialised. Throws OutOfMemory. Zero bytes give null.
   virtual void* allocate(Bytes bytes) = 0;
@@ -119,6 +121,8 @@ class Device {
 
   virtual Stream create_stream(StreamPriority priority) = 0;
   virtual void destroy_stream(Stream stream) noexcept = 0;
+  // Has everything that was put on it happened? Not while it is being captured.
+  virtual bool is_idle(Stream stream) = 0;
   virtual Event create_event() = 0;
   virtual void destroy_event(Event event) noexcept = 0;
 
@@ -141,7 +145,8 @@ class Device {
   virtual void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) = 0;
   virtual void record(Event event, Stream stream) = 0;
   virtual void wait(Stream stream, Event event) = 0;
-  // An event that knows when it happened, and the microseconds from one such to a later one.
+  // An event that knows when it happened, and the microseconds from one such to a later one, by the
+  // device's clock; a simulated device's is the host's.
   virtual Event create_timed_event() { return create_event(); }
   virtual double elapsed_us(Event start, Event end);
 

@@ -37,6 +37,7 @@ void* HostDevice::allocate_shared(Bytes bytes) {
 }
 
 Stream HostDevice::create_stream(StreamPriority) { no_streams(); }
+bool HostDevice::is_idle(Stream) { no_streams(); }
 Event HostDevice::create_event() { no_streams(); }
 void HostDevice::submit(Stream, const Work&) { no_streams(); }
 void HostDevice::record(Event, Stream) { no_streams(); }

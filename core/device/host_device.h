@@ -21,6 +21,7 @@ class HostDevice final : public Device {
 
   Stream create_stream(StreamPriority) override;
   void destroy_stream(Stream) noexcept override {}
+  bool is_idle(Stream stream) override;
   Event create_event() override;
   void destroy_event(Event) noexcept override {}
   void submit(Stream, const Work&) override;

@@ -32,6 +32,8 @@ DType import_dtype(DataType type) {
   if (is(kInt, 16)) return DType::i16;
   if (is(kInt, 32)) return DType::i32;
   if (is(kInt, 64)) return DType::i64;
+  if (is(kFloat8E4m3fn, 8)) return DType::f8_e4m3fn;
+  if (is(kFloat8E5m2, 8)) return DType::f8_e5m2;
   if (is(kFloat, 16)) return DType::f16;
   if (is(kBfloat, 16)) return DType::bf16;
   if (is(kFloat, 32)) return DType::f32;
@@ -48,6 +50,10 @@ DataType export_dtype(DType dtype) {
       return {kBool, bits, 1};
     case DType::u8:
       return {kUInt, bits, 1};
+    case DType::f8_e4m3fn:
+      return {kFloat8E4m3fn, bits, 1};
+    case DType::f8_e5m2:
+      return {kFloat8E5m2, bits, 1};
     case DType::bf16:
       return {kBfloat, bits, 1};
     default:

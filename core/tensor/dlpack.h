@@ -21,7 +21,7 @@
 namespace weft::dlpack {
 
 inline constexpr std::uint32_t kMajorVersion = 1;
-inline constexpr std::uint32_t kMinorVersion = 0;
+inline constexpr std::uint32_t kMinorVersion = 1;  // the first that knows fp8
 
 inline constexpr std::int32_t kCpu = 1;
 inline constexpr std::int32_t kCuda = 2;
@@ -30,7 +30,17 @@ inline constexpr std::int32_t kCudaHost = 3;
 inline constexpr std::uint64_t kReadOnlyFlag = 1;
 inline constexpr std::uint64_t kCopiedFlag = 2;
 
-enum TypeCode : std::uint8_t { kInt, kUInt, kFloat, kOpaque, kBfloat, kComplex, kBool };
+enum TypeCode : std::uint8_t {
+  kInt,
+  kUInt,
+  kFloat,
+  kOpaque,
+  kBfloat,
+  kComplex,
+  kBool,
+  kFloat8E4m3fn = 10,
+  kFloat8E5m2 = 12
+};
 
 struct DataType {
   std::uint8_t code;
@@ -66,7 +76,7 @@ struct ManagedVersioned {
 
 static_assert(sizeof(View) == 48 && sizeof(Managed) == 64 && sizeof(ManagedVersioned) == 80);
 
-// DTypeMismatch for an element type weft has not (complex, fp8, 16-bit unsigned, lanes);
+// DTypeMismatch for an element type weft has not (complex, other fp8, 16-bit unsigned, lanes);
 // SizeOverflow for a span that no address space holds; InvalidArgument for everything else that is
 // wrong.
 Tensor from_dlpack(ManagedVersioned* managed);

@@ -7,24 +7,43 @@
 
 namespace weft {
 
-enum class DType : std::uint8_t { bool_, u8, i8, i16, i32, i64, f16, bf16, f32, f64 };
+// Those of 8 bits are named for their exponent and mantissa: e4m3fn has no infinity.
+enum class DType : std::uint8_t {
+  bool_,
+  u8,
+  i8,
+  i16,
+  i32,
+  i64,
+  f8_e4m3fn,
+  f8_e5m2,
+  f16,
+  bf16,
+  f32,
+  f64
+};
 
-inline constexpr int kDTypeCount = 10;
+inline constexpr int kDTypeCount = 12;
 
 constexpr std::int64_t item_bytes(DType dtype) {
-  constexpr std::int64_t kBytes[kDTypeCount] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
+  constexpr std::int64_t kBytes[kDTypeCount] = {1, 1, 1, 2, 4, 8, 1, 1, 2, 2, 4, 8};
   return kBytes[static_cast<int>(dtype)];
 }
 
+constexpr bool is_float8(DType dtype) {
+  return dtype == DType::f8_e4m3fn || dtype == DType::f8_e5m2;
+}
+
 constexpr bool is_floating(DType dtype) {
-  return dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f32 || dtype == DType::f64;
+  return is_float8(dtype) || dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f32 ||
+         dtype == DType::f64;
 }
 
 // The name users type: "float32", "bool", ...
 constexpr const char* dtype_name(DType dtype) {
-  constexpr const char* kNames[kDTypeCount] = {"bool",    "uint8",  "int8",    "int16",
-                                               "int32",   "int64",  "float16", "bfloat16",
-                                               "float32", "float64"};
+  constexpr const char* kNames[kDTypeCount] = {
+      "bool",          "uint8",       "int8",    "int16",    "int32",   "int64",
+      "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64"};
   return kNames[static_cast<int>(dtype)];
 }
 

@@ -15,6 +15,8 @@ void bind_errors(nb::module_& module);
 void bind_config(nb::module_& module);
 void bind_tensor(nb::module_& module);
 void bind_topology(nb::module_& module);
+void bind_stream(nb::module_& module);
+void bind_event(nb::module_& module);
 void bind_fabric(nb::module_& module);
 
 // Lets daemon threads come to rest where the interpreter ends, instead of ending the process.

@@ -2,7 +2,6 @@
 
 #include <nanobind/stl/string.h>
 
-#include <optional>
 #include <string>
 
 #include "core/base/error.h"
@@ -76,13 +75,9 @@ std::optional<DType> array_dtype(nb::handle array, const ArrayStruct& info) {
     case 'i':
       return integer_dtype(info.item_bytes);
     case 'f':
-      return float_dtype(info.item_bytes);
-    case 'V':  // what NumPy calls a type it does not know: ml_dtypes.bfloat16 among others
-      if (info.item_bytes == 2 &&
-          nb::cast<std::string>(array.attr("dtype").attr("name")) == "bfloat16") {
-        return DType::bf16;
-      }
-      return std::nullopt;
+      return info.item_bytes == 1 ? ml_dtype(array) : float_dtype(info.item_bytes);
+    case 'V':  // what NumPy calls most types that it does not know
+      return ml_dtype(array);
     default:
       return std::nullopt;
   }
@@ -260,6 +255,11 @@ bool is_numpy_array(nb::handle object) {
   const int is_array = PyObject_IsInstance(object.ptr(), numpy.attr("ndarray").ptr());
   if (is_array < 0) throw nb::python_error();
   return is_array == 1;
+}
+
+std::optional<DType> ml_dtype(nb::handle array) {
+  const auto dtype = dtype_named(nb::cast<std::string>(array.attr("dtype").attr("name")));
+  return dtype && needs_ml_dtypes(*dtype) ? dtype : std::nullopt;
 }
 
 Tensor import_dlpack(nb::handle object, std::int64_t consumer_stream) {

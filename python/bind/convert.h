@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -52,6 +53,11 @@ std::string repr_of(nb::handle object);
 std::string name_of_type(nb::handle object);
 
 bool is_numpy_array(nb::handle object);
+
+// Elements that NumPy knows by the package ml_dtypes alone, where they have the same name.
+constexpr bool needs_ml_dtypes(DType dtype) { return is_float8(dtype) || dtype == DType::bf16; }
+// The dtype of an array of these; of any other, nothing.
+std::optional<DType> ml_dtype(nb::handle array);
 
 // weft.float32, "float32", numpy.float32 or a numpy.dtype. Throws DTypeMismatch.
 DType parse_dtype(nb::handle object);

@@ -18,6 +18,7 @@
 #include "python/bind/collective.h"
 #include "python/bind/convert.h"
 #include "python/bind/operation.h"
+#include "python/bind/tuning.h"
 
 namespace weft::python {
 namespace {
@@ -169,6 +170,7 @@ void bind_fabric(nb::module_& module) {
       .def("events", events_of);
   bind_graph(module, type);
   bind_collectives(type);
+  bind_tuning(module, type);
 }
 
 }  // namespace weft::python

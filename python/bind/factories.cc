@@ -79,8 +79,8 @@ Tensor arange(nb::handle start, nb::handle end, nb::handle step, nb::handle dtyp
   }
 }
 
-// NumPy lends by DLPack, so that the tensor holds no Python object; bool and bfloat16, which not
-// every NumPy lends, travel as unsigned integers of their size.
+// NumPy lends by DLPack, so that the tensor holds no Python object; bool and the types of
+// ml_dtypes, which not every NumPy lends, travel as integers of their size.
 Tensor from_numpy(nb::handle array) {
   if (!is_numpy_array(array)) {
     fail(ErrorCode::invalid_argument, "from_numpy takes a NumPy array, not ", name_of_type(array));
@@ -88,7 +88,9 @@ Tensor from_numpy(nb::handle array) {
   const Tensor checked = import_tensor(array, -1);
   nb::object lent = nb::borrow(array);
   if (checked.dtype() == DType::bool_) lent = array.attr("view")("uint8");
-  if (checked.dtype() == DType::bf16) lent = array.attr("view")("int16");
+  if (needs_ml_dtypes(checked.dtype())) {
+    lent = array.attr("view")(is_float8(checked.dtype()) ? "int8" : "int16");
+  }
   try {
     const Tensor owned = import_dlpack(lent, -1);
     return Tensor(owned.storage(), checked.dtype(), owned.layout(), owned.offset());
@@ -262,7 +264,8 @@ void bind_imports(nb::module_& module) {
       "from_numpy", from_numpy, "array"_a.none(),
       nb::sig("def from_numpy(array: object) -> Tensor"),
       "The array's memory as a tensor on \"cpu\": no copy, read-only if the array is. The\n"
-      "memory lives as long as either does. bfloat16 is ml_dtypes.bfloat16.\n\n"
+      "memory lives as long as either does. bfloat16 and float8 are those of\n"
+      "ml_dtypes.\n\n"
       "Raises DTypeMismatch for dtypes weft has not, InvalidArgument for foreign strides.\n\n"
       ">>> import numpy\n"
       ">>> array = numpy.zeros(2)\n"

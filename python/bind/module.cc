@@ -13,6 +13,8 @@ NB_MODULE(_weft, module) {
   bind_config(module);
   bind_tensor(module);
   bind_topology(module);
+  bind_stream(module);
+  bind_event(module);
   bind_fabric(module);
   module.def(
       "build_info",

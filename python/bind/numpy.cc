@@ -2,12 +2,12 @@
 // them.
 #include <nanobind/stl/string.h>
 
-#include <bit>
 #include <cstring>
 #include <limits>
 #include <string>
 
 #include "core/base/error.h"
+#include "core/tensor/narrow_float.h"
 #include "python/bind/tensor_ops.h"
 
 namespace weft::python {
@@ -37,15 +37,6 @@ class QuietCasts {
   nb::object state_;
 };
 
-float widen(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-
-// Round to nearest, ties to even; NaN stays NaN, also where its payload is in the lost half.
-std::uint16_t narrow(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if (value != value) return static_cast<std::uint16_t>((bits >> 16) | 0x40);
-  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
 template <class To, class From, class Convert>
 Tensor convert(const Tensor& tensor, DType to, Convert convert_one) {
   const Tensor source = contiguous(move_to(tensor, DeviceId{}));
@@ -58,12 +49,32 @@ Tensor convert(const Tensor& tensor, DType to, Convert convert_one) {
   return result;
 }
 
+// To float32, of what needs_ml_dtypes().
 Tensor widened(const Tensor& tensor) {
-  return convert<float, std::uint16_t>(tensor, DType::f32, widen);
+  const auto from = [&](auto element) {
+    using From = decltype(element);
+    return convert<float, From>(tensor, DType::f32, [](From x) { return to_float(x); });
+  };
+  switch (tensor.dtype()) {
+    case DType::f8_e4m3fn:
+      return from(Float8E4M3{});
+    case DType::f8_e5m2:
+      return from(Float8E5M2{});
+    default:
+      return from(BFloat16{});
+  }
 }
 
-Tensor narrowed(const Tensor& tensor) {
-  return convert<std::uint16_t, float>(tensor, DType::bf16, narrow);
+// The reverse.
+Tensor narrowed(const Tensor& tensor, DType to) {
+  switch (to) {
+    case DType::f8_e4m3fn:
+      return convert<Float8E4M3, float>(tensor, to, to_float8_e4m3);
+    case DType::f8_e5m2:
+      return convert<Float8E5M2, float>(tensor, to, to_float8_e5m2);
+    default:
+      return convert<BFloat16, float>(tensor, to, to_bfloat16);
+  }
 }
 
 nb::object view_array(const Tensor& tensor) {
@@ -82,7 +93,7 @@ nb::object number_array(nb::handle data) {
 }
 
 std::string array_kind(nb::handle array) {
-  if (nb::cast<std::string>(array.attr("dtype").attr("name")) == "bfloat16") return "f";
+  if (ml_dtype(array)) return "f";
   return nb::cast<std::string>(array.attr("dtype").attr("kind"));
 }
 
@@ -133,35 +144,37 @@ nb::object fill_number(nb::handle value, DType dtype) {
 nb::object host_array(const Tensor& tensor) {
   nb::object array = view_array(
       move_to(tensor, tensor.device().kind == DeviceKind::cuda ? DeviceId{} : tensor.device()));
-  if (tensor.dtype() != DType::bf16) return array;
+  if (!needs_ml_dtypes(tensor.dtype())) return array;
+  const char* name = dtype_name(tensor.dtype());
   try {
-    return array.attr("view")(nb::module_::import_("ml_dtypes").attr("bfloat16"));
+    return array.attr("view")(nb::module_::import_("ml_dtypes").attr(name));
   } catch (nb::python_error& error) {
     if (!error.matches(PyExc_ImportError)) throw;
-    fail(ErrorCode::invalid_argument,
-         "NumPy has no bfloat16: install ml_dtypes, or convert with .to(weft.float32)");
+    fail(ErrorCode::invalid_argument, "NumPy has no ", name,
+         ": install ml_dtypes, or convert with .to(weft.float32)");
   }
 }
 
 nb::object readable_array(const Tensor& tensor) {
-  return tensor.dtype() == DType::bf16 ? view_array(widened(tensor)) : host_array(tensor);
+  return needs_ml_dtypes(tensor.dtype()) ? view_array(widened(tensor)) : host_array(tensor);
 }
 
 Tensor tensor_from_array(nb::handle array, DType dtype, DeviceId device, bool strict) {
   check_numeric(array);
   if (strict) check_range(array, dtype);
   const bool same = nb::cast<std::string>(array.attr("dtype").attr("name")) == dtype_name(dtype);
-  const bool brain = dtype == DType::bf16;
+  const bool by_float32 = needs_ml_dtypes(dtype);
   nb::object converted = nb::borrow(array);
   if (!same || !nb::cast<bool>(array.attr("dtype").attr("isnative"))) {
     const QuietCasts quiet;
-    converted = array.attr("astype")(brain ? "float32" : dtype_name(dtype));
+    converted = array.attr("astype")(by_float32 ? "float32" : dtype_name(dtype));
   }
   const nb::object require = numpy().attr("require");
   const nb::object aligned =
       call_python(require, nb::make_tuple(converted, nb::none(), "A"), nb::dict());
   const Tensor borrowed = import_tensor(aligned, -1);
-  return brain && !same ? move_to(narrowed(borrowed), device) : clone_to(borrowed, device);
+  return by_float32 && !same ? move_to(narrowed(borrowed, dtype), device)
+                             : clone_to(borrowed, device);
 }
 
 Tensor tensor_from_data(nb::handle data, std::optional<DType> dtype, DeviceId device) {

@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,8 +15,7 @@ namespace {
 
 using fabric::Fabric;
 
-constexpr std::int64_t kSignalInterval = 50'000'000;  // ns between two looks for Ctrl-C
-constexpr double kLongestTimeout = 1e9;               // seconds
+constexpr double kLongestTimeout = 1e9;  // seconds
 
 void wait(const OperationHandle& handle, std::optional<double> timeout) {
   wait_ns(handle, timeout ? timeout_ns(*timeout) : 0);
@@ -42,8 +42,12 @@ struct GraphHandle {
   std::shared_ptr<fabric::Graph> graph;
 };
 
-OperationHandle replay(const GraphHandle& handle, bool timed) {
-  const std::vector<Stream> streams = user_streams(*handle.fabric, std::nullopt);
+OperationHandle replay(const GraphHandle& handle, bool timed,
+                       const std::optional<std::vector<std::int64_t>>& stream_handles) {
+  const std::vector<Stream> streams = user_streams(*handle.fabric, stream_handles);
+  if (stream_handles && handle.fabric->are_capturing(streams)) {
+    fail(ErrorCode::invalid_argument, "a graph cannot be replayed into a capture");
+  }
   return with_devices(*handle.fabric, [&]() -> OperationHandle {
     const nb::gil_scoped_release released;
     return {handle.fabric, handle.fabric->replay(handle.graph, streams, timed)};
@@ -76,24 +80,13 @@ std::int64_t timeout_ns(double seconds) {
 
 void wait_ns(const OperationHandle& handle, std::int64_t limit_ns) {
   const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
-  while (true) {
-    bool ended;
-    {
-      const nb::gil_scoped_release released;
-      const std::int64_t slice =
-          std::min(kSignalInterval, std::max<std::int64_t>(0, deadline.left_ns()));
-      ended = handle.operation->wait_until(Deadline::after_ns(slice));
-    }
-    if (ended) break;
-    if (PyErr_CheckSignals() != 0) {
-      handle.fabric->abort("interrupted while waiting");
-      throw nb::python_error();
-    }
-    if (deadline.passed()) {
-      fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
-           handle.operation->id(), " has not ended after ", static_cast<double>(limit_ns) * 1e-9,
-           " s of waiting");
-    }
+  const bool ended = wait_interruptibly(
+      deadline, [&](Deadline slice) { return handle.operation->wait_until(slice); },
+      [&] { handle.fabric->abort("interrupted while waiting"); });
+  if (!ended) {
+    fail(ErrorCode::collective_timeout, handle.operation->info().kind_name, " #",
+         handle.operation->id(), " has not ended after ", static_cast<double>(limit_ns) * 1e-9,
+         " s of waiting");
   }
   if (const auto error = handle.operation->error()) throw located(*handle.fabric, *error);
 }
@@ -123,7 +116,8 @@ std::vector<Stream> user_streams(const Fabric& fabric,
 
 void bind_graph(nb::module_& module, nb::class_<Fabric>& type) {
   nb::class_<GraphHandle>(module, "RecordedGraph", "What a fabric recorded. Wrapped by weft.Graph.")
-      .def("replay", replay, nb::arg("timed"), "Run it; the operation is the whole of it.")
+      .def("replay", replay, nb::arg("timed"), nb::arg("streams").none(),
+           "Run it; the operation is the whole of it.")
       .def_prop_ro("operations", graph_operations)
       .def_prop_ro("elapsed_us",
                    [](const GraphHandle& handle) { return handle.graph->elapsed_us(); });

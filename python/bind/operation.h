@@ -7,6 +7,7 @@
 // Thread safety: the GIL is held by every caller.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -37,6 +38,27 @@ auto with_devices(const fabric::Fabric& fabric, const F& f) {
     return f();
   } catch (const Error& error) {
     throw located(fabric, error);
+  }
+}
+
+// Calls wait(deadline) without the GIL until it says that what is waited for has come; false: the
+// deadline came first. Ctrl-C ends the wait: then interrupted() is called before it is raised.
+template <class Wait, class Interrupted>
+bool wait_interruptibly(Deadline deadline, const Wait& wait, const Interrupted& interrupted) {
+  constexpr std::int64_t kSignalInterval = 50'000'000;  // ns between two looks for Ctrl-C
+  while (true) {
+    bool ended;
+    {
+      const nb::gil_scoped_release released;
+      const std::int64_t left = std::max<std::int64_t>(0, deadline.left_ns());
+      ended = wait(Deadline::after_ns(std::min(kSignalInterval, left)));
+    }
+    if (ended) return true;
+    if (PyErr_CheckSignals() != 0) {
+      interrupted();
+      throw nb::python_error();
+    }
+    if (deadline.passed()) return false;
   }
 }
 

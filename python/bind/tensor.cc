@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/tensor/dlpack.h"
+#include "python/bind/stream.h"
 #include "python/bind/tensor_ops.h"
 
 using namespace nanobind::literals;
@@ -49,16 +50,32 @@ Tensor to(const Tensor& tensor, nb::handle target, nb::handle dtype, nb::handle 
   return move_to(new_dtype ? cast(tensor, *new_dtype) : tensor, new_device);
 }
 
-void check_stream(const Tensor& tensor, nb::handle stream) {
-  if (stream.is_none()) return;
-  const bool is_number = PyLong_Check(stream.ptr()) && !nb::isinstance<nb::bool_>(stream);
+// Does `stream` say that no ordering is needed: nothing, -1, or CUDA's default stream, where works
+// go that were given none?
+bool needs_no_ordering(nb::handle stream, bool on_cuda) {
+  if (stream.is_none()) return true;
+  if (!PyLong_Check(stream.ptr()) || nb::isinstance<nb::bool_>(stream)) return false;
   int overflow = 0;
-  const std::int64_t value = is_number ? PyLong_AsLongLongAndOverflow(stream.ptr(), &overflow) : 0;
-  const bool on_cuda = tensor.device().kind == DeviceKind::cuda;
-  if (is_number && overflow == 0 && (value == -1 || (on_cuda && value > 0))) return;
+  const std::int64_t value = PyLong_AsLongLongAndOverflow(stream.ptr(), &overflow);
+  if (overflow == 0 && (value == -1 || (on_cuda && value == 1))) return true;
+  if (on_cuda && overflow == 0 && value > 0) return false;
   fail(ErrorCode::invalid_argument, "stream ", repr_of(stream), " is not one of ",
        on_cuda ? "CUDA: None, -1, 1, 2 or a stream's address (0 is not allowed)"
                : "host memory: None or -1");
+}
+
+// What comes next on the consumer's stream follows the default stream, unless it is being captured
+// into a graph: nothing from outside is ordered into that.
+void order_for_consumer(const Tensor& tensor, nb::handle stream) {
+  const bool on_cuda = tensor.device().kind == DeviceKind::cuda;
+  if (needs_no_ordering(stream, on_cuda)) return;
+  if (!on_cuda) {
+    fail(ErrorCode::invalid_argument, "stream ", repr_of(stream), " is not one of host memory, ",
+         "which simulated memory is exported as: None or -1");
+  }
+  const Stream consumer = parse_stream(stream, tensor.device());
+  if (device(tensor.device()).is_capturing(consumer)) return;
+  order_after({tensor.device(), consumer}, {tensor.device(), {}});
 }
 
 // Does the consumer read the versioned struct? It says so with max_version=(1, ...) or later.
@@ -74,7 +91,7 @@ bool wants_versioned(nb::handle max_version) {
 
 nb::object dlpack_export(const Tensor& tensor, nb::handle stream, nb::handle max_version,
                          nb::handle dl_device, std::optional<bool> copy) {
-  check_stream(tensor, stream);
+  order_for_consumer(tensor, stream);
   const bool versioned = wants_versioned(max_version);
   const auto own = dlpack::dlpack_device(tensor);
   bool move = false;
@@ -164,7 +181,8 @@ void bind_conversions(TensorClass& tensor) {
   tensor
       .def("numpy", host_array, nb::sig("def numpy(self) -> numpy.typing.NDArray[typing.Any]"),
            "A NumPy array: the same memory on \"cpu\" and simulated devices (read-only if the\n"
-           "tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.\n\n"
+           "tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 and float8\n"
+           "need ml_dtypes.\n\n"
            ">>> t = weft.zeros(2, device=\"sim:0\")\n"
            ">>> t.numpy()[0] = 5\n"
            ">>> t\n"
@@ -203,14 +221,15 @@ void bind_protocols(TensorClass& tensor) {
       .def("__dlpack__", dlpack_export, nb::kw_only(), "stream"_a = nb::none(),
            "max_version"_a = nb::none(), "dl_device"_a = nb::none(), "copy"_a = nb::none(),
            nb::sig(
-               "def __dlpack__(self, *, stream: int | None = None, "
+               "def __dlpack__(self, *, stream: object = None, "
                "max_version: tuple[int, int] | None = None, "
                "dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> typing.Any"),
            "A DLPack capsule over the same memory, or over a copy. Simulated memory is CPU.\n\n"
-           "stream: None or -1; for CUDA also 1, 2 or a stream's address. Raises\n"
-           "InvalidArgument for another one, ReadOnlyBuffer for a read-only tensor and a\n"
-           "consumer from before DLPack 1.0, BufferError where dl_device and copy ask for\n"
-           "what cannot be.\n\n"
+           "stream: None or -1; for CUDA also 1, 2, a stream's address or what weft.Stream\n"
+           "takes for one: what comes next on it follows the default stream, and so what was\n"
+           "given no stream. Raises InvalidArgument for another one, DeviceMismatch,\n"
+           "ReadOnlyBuffer for a read-only tensor and a consumer from before DLPack 1.0,\n"
+           "BufferError where dl_device and copy ask for what cannot be.\n\n"
            ">>> import numpy\n"
            ">>> numpy.from_dlpack(weft.arange(3))\n"
            "array([0, 1, 2])\n")
@@ -294,9 +313,8 @@ nb::dict array_interface(const HostView& view) {
   const std::int64_t bytes = item_bytes(tensor.dtype());
   const bool is_bool = tensor.dtype() == DType::bool_;
   const bool is_byte = tensor.dtype() == DType::u8;
-  const bool is_brain = tensor.dtype() == DType::bf16;
-  const char* kind = is_bool ? "b" : is_byte ? "u" : is_brain ? "V" : "i";
-  if (is_floating(tensor.dtype()) && !is_brain) kind = "f";
+  const char* kind = is_bool ? "b" : is_byte ? "u" : "i";
+  if (is_floating(tensor.dtype())) kind = needs_ml_dtypes(tensor.dtype()) ? "V" : "f";
   std::vector<std::int64_t> strides;
   for (std::int64_t stride : tensor.layout().strides()) strides.push_back(stride * bytes);
   nb::dict facts;

@@ -34,9 +34,9 @@ Tensor reshape(const Tensor& tensor, std::vector<std::int64_t> sizes);
 Tensor index_view(const Tensor& tensor, nb::handle key);
 
 // A NumPy array over the tensor's memory, read-only where the tensor is; through a host copy for
-// CUDA. bfloat16 needs ml_dtypes, else InvalidArgument.
+// CUDA. Throws InvalidArgument for elements that need ml_dtypes where that is missing.
 nb::object host_array(const Tensor& tensor);
-// The same for printing and for Python numbers: bfloat16 becomes float32, no ml_dtypes needed.
+// The same for printing and for Python numbers: what needs ml_dtypes becomes float32, without it.
 nb::object readable_array(const Tensor& tensor);
 // A new tensor from a NumPy array of any numeric dtype. Throws DTypeMismatch. Strict:
 // InvalidArgument for values that an integer dtype does not hold; else they wrap as NumPy's astype

@@ -46,7 +46,7 @@ void bind_dtype(nb::module_& module) {
           "Bytes of one element.")
       .def_prop_ro(
           "is_floating", [](const DTypeObject& d) { return is_floating(d.value); },
-          "float16, bfloat16, float32 or float64?")
+          "A floating-point type, of 8 to 64 bits?")
       .def("__eq__", dtype_equal, "other"_a.none(),
            nb::sig("def __eq__(self, other: object) -> bool"))
       .def("__hash__", [](const DTypeObject& d) { return nb::hash(nb::str(dtype_name(d.value))); })

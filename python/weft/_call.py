@@ -136,24 +136,12 @@ def wait_seconds(timeout: float | None) -> float:
     return seconds_or_default(timeout, -1.0)
 
 
-def stream_handle(stream: object, rank: int, device: str | None) -> int:
-    """The CUDA handle of a stream: an int, or anything with `__cuda_stream__` or `cuda_stream`.
+def stream_handle(stream: object, rank: int, device: str) -> int:
+    """What the extension knows the stream of a rank on `device` by; see `weft.Stream`.
 
-    rank, device: whose stream it is, for the error.
+    InvalidArgument and DeviceMismatch name the rank.
     """
-    if isinstance(stream, int) and not isinstance(stream, bool):
-        return stream
-    protocol = getattr(stream, "__cuda_stream__", None)
-    if protocol is not None:
-        return int(protocol()[1])
-    handle = getattr(stream, "cuda_stream", None)
-    if isinstance(handle, int):
-        return handle
-    raise invalid(
-        f"a stream is an int or has __cuda_stream__, and rank {rank}'s, {stream!r}, is neither",
-        rank=rank,
-        device=device,
-    )
+    return _weft.stream_handle(stream, rank, device)
 
 
 def current_streams(tensors: Sequence[object]) -> list[int] | None:
@@ -172,14 +160,18 @@ def current_streams(tensors: Sequence[object]) -> list[int] | None:
     return handles
 
 
-def stream_handles(streams: Sequence[object] | None, devices: Sequence[str]) -> list[int] | None:
+def stream_handles(
+    streams: Sequence[object] | None, devices: Sequence[str], kept: list[object]
+) -> list[int] | None:
     """`stream_handle` of each rank's stream; None stays None.
 
-    devices: of the ranks. WorldSizeError unless there is one stream for each.
+    devices: of the ranks. kept: gets the streams, which have to live for the call, whatever another
+    thread does to the list. WorldSizeError unless there is one stream for each.
     """
     if streams is None:
         return None
     given = member_list("streams", streams, devices)
+    kept.append(given)
     if len(given) != len(devices):
         message = f"{len(given)} streams for a fabric of {len(devices)} ranks; give one a rank"
         raise named(_weft.WorldSizeError(message), "world_size")

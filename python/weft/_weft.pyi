@@ -36,7 +36,7 @@ class DType:
 
     @property
     def is_floating(self) -> bool:
-        """float16, bfloat16, float32 or float64?"""
+        """A floating-point type, of 8 to 64 bits?"""
 
     def __eq__(self, other: object) -> bool: ...
 
@@ -57,6 +57,10 @@ int16: DType = ...
 int32: DType = ...
 
 int64: DType = ...
+
+float8_e4m3fn: DType = ...
+
+float8_e5m2: DType = ...
 
 float16: DType = ...
 
@@ -151,7 +155,8 @@ class Tensor:
     def numpy(self) -> npt.NDArray[Any]:
         """
         A NumPy array: the same memory on "cpu" and simulated devices (read-only if the
-        tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 needs ml_dtypes.
+        tensor is), a copy of a CUDA tensor, for which it blocks. bfloat16 and float8
+        need ml_dtypes.
 
         >>> t = weft.zeros(2, device="sim:0")
         >>> t.numpy()[0] = 5
@@ -194,14 +199,15 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
 
-    def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None, dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+    def __dlpack__(self, *, stream: object = None, max_version: tuple[int, int] | None = None, dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         """
         A DLPack capsule over the same memory, or over a copy. Simulated memory is CPU.
 
-        stream: None or -1; for CUDA also 1, 2 or a stream's address. Raises
-        InvalidArgument for another one, ReadOnlyBuffer for a read-only tensor and a
-        consumer from before DLPack 1.0, BufferError where dl_device and copy ask for
-        what cannot be.
+        stream: None or -1; for CUDA also 1, 2, a stream's address or what weft.Stream
+        takes for one: what comes next on it follows the default stream, and so what was
+        given no stream. Raises InvalidArgument for another one, DeviceMismatch,
+        ReadOnlyBuffer for a read-only tensor and a consumer from before DLPack 1.0,
+        BufferError where dl_device and copy ask for what cannot be.
 
         >>> import numpy
         >>> numpy.from_dlpack(weft.arange(3))
@@ -381,7 +387,8 @@ def arange(start: float, end: float | None = None, step: float = 1, *, dtype: DT
 def from_numpy(array: object) -> Tensor:
     """
     The array's memory as a tensor on "cpu": no copy, read-only if the array is. The
-    memory lives as long as either does. bfloat16 is ml_dtypes.bfloat16.
+    memory lives as long as either does. bfloat16 and float8 are those of
+    ml_dtypes.
 
     Raises DTypeMismatch for dtypes weft has not, InvalidArgument for foreign strides.
 
@@ -443,6 +450,168 @@ def topology_preset_size(name: str) -> int:
     """How many devices that machine has. Raises as topology_preset does."""
 
 def topology_presets() -> list[str]: ...
+
+class Stream:
+    """
+    Works of one device in their order; what `streams=` of the collectives takes, one a rank.
+
+    device: a simulated or CUDA one. priority: "normal" or "high". A CUDA stream does not
+    wait for the default stream, nor that for it. A stream that is dropped loses nothing: what
+    is on it still happens; a simulated one waits for that. Not for a child after fork().
+    Wherever weft takes a stream of a CUDA device it also takes other libraries': an int, or an
+    object with `cuda_stream` (torch), `__cuda_stream__` (cuda.core, numba) or `ptr` (CuPy).
+
+    Raises InvalidArgument, DeviceMismatch for "cpu", CudaError.
+
+    >>> import numpy as np
+    >>> streams = [weft.Stream("sim:0"), weft.Stream("sim:1")]
+    >>> with weft.Fabric("sim:2") as fab:
+    ...     data = [np.ones(2), np.ones(2)]
+    ...     for _ in range(3):  # one after the other on each stream
+    ...         work = fab.all_reduce(data, streams=streams, async_op=True)
+    ...     streams[0].wait_stream(streams[1])
+    ...     streams[0].synchronize()
+    ...     data[0].tolist(), streams[0].query()
+    ([8.0, 8.0], True)
+    """
+
+    def __init__(self, device: Device | str, priority: str = 'normal') -> None: ...
+
+    @staticmethod
+    def from_handle(stream: object, device: Device | str) -> Stream:
+        """
+        Another library's stream, which is kept alive, as a weft.Stream of that device.
+
+        Raises InvalidArgument for what is no stream, DeviceMismatch for one that says it is of
+        another device.
+        """
+
+    @property
+    def device(self) -> Device:
+        """Whose works it holds."""
+
+    @property
+    def cuda_stream(self) -> int:
+        """
+        The cudaStream_t as an int. Raises InvalidArgument on simulated devices.
+        """
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """
+        (0, the cudaStream_t as an int): the protocol by which other libraries take it.
+        """
+
+    def __eq__(self, other: object) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+    def query(self) -> bool:
+        """Whether all that was put on it has happened. Does not block."""
+
+    def synchronize(self, timeout: float | None = None) -> None:
+        """
+        Block until all that is on it now has happened.
+
+        timeout: seconds; None is WEFT_TIMEOUT (30). Then CollectiveTimeout. InvalidArgument
+        while the stream is being captured into a graph.
+        """
+
+    def record_event(self, event: object = None) -> Any:
+        """
+        Record an event, a new weft.Event where none is given, and return it. Does not block.
+
+        >>> event = weft.Stream("sim:0").record_event()
+        >>> event.synchronize()
+        >>> event.query()
+        True
+        """
+
+    def wait_event(self, event: object) -> None:
+        """
+        What comes next on the stream waits for the event's last record. Does not block.
+
+        event: a weft.Event of any device of the same kind or, on CUDA, one of torch, CuPy or
+        cuda.core.
+        """
+
+    def wait_stream(self, stream: object) -> None:
+        """
+        What comes next on the stream waits for all that is on the other one now. Does not block.
+        """
+
+def stream_handle(stream: object | None, rank: int, device: str) -> int:
+    """A rank's stream, for `Fabric.collective`."""
+
+class Event:
+    """
+    A point in the works of a stream, which other streams and the host can wait for.
+
+    device: a simulated or CUDA one; only its streams record the event. enable_timing: for
+    `elapsed_time`. An event that was never recorded has happened. Not for a child after
+    fork(). Raises what weft.Stream raises.
+
+    >>> first, second = weft.Stream("sim:0"), weft.Stream("sim:1")
+    >>> event = weft.Event("sim:0")
+    >>> event.record(first)
+    >>> event.wait(second)  # second goes on after what is on first
+    >>> second.synchronize()
+    >>> event.query()
+    True
+    """
+
+    def __init__(self, device: Device | str, enable_timing: bool = False) -> None: ...
+
+    @property
+    def device(self) -> Device:
+        """Whose streams record it."""
+
+    @property
+    def cuda_event(self) -> int:
+        """
+        The cudaEvent_t as an int. Raises InvalidArgument on simulated devices.
+        """
+
+    def record(self, stream: object = None) -> None:
+        """
+        Record it on a stream of its device; None: CUDA's default stream. Does not block.
+
+        Raises DeviceMismatch, InvalidArgument for None on simulated devices.
+        """
+
+    def wait(self, stream: object = None) -> None:
+        """
+        What comes next on the stream, of any device of the same kind, waits for the last
+        record. None: CUDA's default stream of the event's device. Does not block.
+        """
+
+    def query(self) -> bool:
+        """Whether the last record has happened. Does not block."""
+
+    def synchronize(self, timeout: float | None = None) -> None:
+        """
+        Block until the last record has happened.
+
+        timeout: seconds; None is WEFT_TIMEOUT (30). Then CollectiveTimeout.
+        """
+
+    def elapsed_time(self, end: Event) -> float:
+        """
+        Milliseconds from this event to a later one, by the device's clock; on simulated
+        devices by the host's.
+
+        Raises InvalidArgument unless both have enable_timing=True and have happened.
+
+        >>> stream = weft.Stream("sim:0")
+        >>> start, end = (weft.Event("sim:0", enable_timing=True) for _ in range(2))
+        >>> start.record(stream), end.record(stream), stream.synchronize()
+        (None, None, None)
+        >>> start.elapsed_time(end) >= 0
+        True
+        """
+
+    def __repr__(self) -> str: ...
 
 class Operation:
     """An operation that was launched."""
@@ -526,10 +695,27 @@ class Fabric:
 
     def rank_barrier(self, rank: int, timeout: float) -> None: ...
 
+    def set_tuning(self, rows: list) -> None:
+        """
+        Rows that were measured, before the shipped ones; instead of those of an earlier call.
+        """
+
+    @property
+    def gpu_names(self) -> list[str]:
+        """Of each device once; none for simulated ones."""
+
+    def tuning(self) -> list:
+        """The table in force, in order of preference."""
+
+    def preference(self, collective: str, dtype: object, bytes: int, captured: bool, in_place: bool, shipped: bool) -> list[str]:
+        """
+        The algorithms that "auto" tries for a call, by the table in force or by the shipped rows alone.
+        """
+
 class RecordedGraph:
     """What a fabric recorded. Wrapped by weft.Graph."""
 
-    def replay(self, timed: bool) -> Operation:
+    def replay(self, timed: bool, streams: Sequence[int] | None) -> Operation:
         """Run it; the operation is the whole of it."""
 
     @property
@@ -537,6 +723,12 @@ class RecordedGraph:
 
     @property
     def elapsed_us(self) -> float | None: ...
+
+def algorithms() -> list[str]:
+    """The names of all algorithms but "auto"."""
+
+def collectives() -> list[str]:
+    """The names of all collectives."""
 
 def build_info() -> dict:
     """

@@ -35,7 +35,8 @@ KINDS = (
     "scatter", "gather", "send_recv", "graph",
 )  # fmt: skip
 DTYPES = (
-    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
+    "bool", "uint8", "int8", "int16", "int32", "int64", "float8_e4m3fn", "float8_e5m2", "float16",
+    "bfloat16", "float32", "float64",
 )  # fmt: skip
 OPS = ("sum", "avg", "min", "max", "prod")
 PROTOCOLS = ("none", "chunk_flags", "tokens", "ll", "lamport", "events")
@@ -65,7 +66,7 @@ COLUMNS = np.dtype(
     [
         ("seq", "u8"), ("op_id", "u8"), ("kind", "U16"), ("rank", "i4"), ("device", "i4"),
         ("stream", "u8"), ("algorithm", "U16"), ("protocol", "U12"), ("path", "U12"),
-        ("dtype", "U8"), ("op", "U4"), ("bytes", "i8"), ("blocks", "i4"), ("t_enqueue_ns", "i8"),
+        ("dtype", "U13"), ("op", "U4"), ("bytes", "i8"), ("blocks", "i4"), ("t_enqueue_ns", "i8"),
         ("t_launch_ns", "i8"), ("t_start_ns", "i8"), ("t_end_ns", "i8"), ("clock", "U9"),
         ("status", "U6"), ("culprit", "i4"),
     ]

@@ -22,6 +22,7 @@ from weft._recording import hold
 from weft._spec import resolve
 from weft.collectives import Collectives
 from weft.topology import Topology, default_preset
+from weft.tuning import InForce, place
 from weft.work import InFlight
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Fabric(Collectives):
     for more devices than it has.
     timeout: seconds that a wait may take where the call does not say; None is WEFT_TIMEOUT (30).
     scratch: bytes a rank for data under way; None is 64 MiB on CUDA and 4 MiB on simulated devices.
+    tuning: a file of `weft tune`, whose measured algorithms "auto" takes; "off": those that weft is
+    shipped with; None: what WEFT_TUNING says, else the file at its default place if there is one.
 
     Raises InvalidArgument (it says what there is), ConfigError, PeerAccessError, OutOfMemory,
     CudaError; then nothing is left behind. An argument wins over its variable, but a WEFT_* value
@@ -70,6 +73,7 @@ class Fabric(Collectives):
         topology: Topology | str | None = None,
         timeout: float | None = None,
         scratch: int | None = None,
+        tuning: str | os.PathLike[str] | None = None,
     ) -> None:
         names = resolve(devices)
         seconds = seconds_or_default(timeout, float(str(setting("WEFT_TIMEOUT"))))
@@ -89,7 +93,10 @@ class Fabric(Collectives):
         size = 0 if scratch is None else whole_number(scratch)
         if size is None or (scratch is not None and not 1 << 16 <= size <= 1 << 36):
             raise invalid(f"scratch is a number of bytes from 64 KiB to 64 GiB, not {scratch!r}")
+        where = place(tuning)
+        tables = where.tables()
         self._native = _weft.Fabric(names, seconds, native, size)
+        self._tuning = InForce(self._native, tables, where.path)
         self._devices = list(self._native.devices)
         self._in_flight = InFlight()
         self._stream_ordered = self._native.backend == "cuda"
@@ -183,6 +190,24 @@ class Fabric(Collectives):
     def settle(self) -> None:
         """Wait for every operation under way; its errors go to who asks for its result."""
         self._in_flight.settle()
+
+    def tuning(self) -> list[dict[str, Any]]:
+        """The table that `algorithm="auto"` goes by, ready for JSON.
+
+        A call runs with the first row that is for it and whose algorithm can serve it. A row has
+        collectives (names), dtypes ("any", "floating", "integral"), captured and in_place (True,
+        False, or None for both), from_bytes and up_to_bytes (of a rank's input, both included;
+        None: no end), algorithm, blocks (the most a rank; 0: the algorithm's choice), source (the
+        file and the date of the measurement, or "shipped") and measured (microseconds of each
+        candidate at some sizes; None for shipped rows).
+
+        >>> import weft
+        >>> with weft.Fabric("sim:4", tuning="off") as fab:
+        ...     first = fab.tuning()[0]
+        >>> first["collectives"], first["algorithm"], first["source"]
+        (['all_reduce'], 'ring', 'shipped')
+        """
+        return self._tuning.rows()
 
     # What happened
 

@@ -5,11 +5,12 @@ Thread safety: one thread at a time uses a graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from weft._call import stream_handles
 from weft._errors import invalid
 from weft._recording import Held, new_token
 
@@ -72,13 +73,18 @@ class Graph:
                 fabric._native.drop_capture(token)
 
     @overload
-    def replay(self, timing: Literal[False] = ...) -> None: ...
+    def replay(
+        self, timing: Literal[False] = ..., *, streams: Sequence[object] | None = ...
+    ) -> None: ...
     @overload
-    def replay(self, timing: Literal[True]) -> float: ...
-    def replay(self, timing: bool = False) -> float | None:
+    def replay(self, timing: Literal[True], *, streams: Sequence[object] | None = ...) -> float: ...
+    def replay(
+        self, timing: bool = False, *, streams: Sequence[object] | None = None
+    ) -> float | None:
         """Run what was recorded, after what the fabric was asked for before.
 
-        On CUDA it is stream-ordered; on simulated devices it returns when all is done. timing: wait
+        On CUDA it is stream-ordered; on simulated devices it returns when all is done. streams: one
+        a rank, as the collectives take them; those given while recording do not count. timing: wait
         for the end, and return the microseconds from start to end, of the slowest device: on its
         own clock (CUDA), or on the host's.
         Raises InvalidArgument without a recording, FabricPoisoned, FabricClosed, and what the
@@ -89,7 +95,9 @@ class Graph:
         if not isinstance(timing, bool):
             raise invalid(f"timing is True or False, not {timing!r}")
         start = perf_counter()
-        operation = self._recorded.replay(timing)
+        kept: list[object] = []
+        handles = stream_handles(streams, self._fabric._devices, kept)
+        operation = self._recorded.replay(timing, handles)
         self._fabric._finish(operation, self._held, async_op=False)
         if not timing:
             return None

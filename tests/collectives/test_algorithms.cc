@@ -33,6 +33,19 @@ TEST_CASE("every algorithm sums exactly, for lengths around every boundary") {
   }
 }
 
+TEST_CASE("with the least scratch every algorithm stays within it") {
+  fabric::FabricOptions options = sim_options(4);
+  options.scratch = Bytes(1 << 16);
+  const auto fabric = collectives::open(std::move(options));
+  for (const Algorithm algorithm : kInPlace) {
+    for (const std::int64_t length : {31, 200'000}) {
+      Vectors vectors(4, length, 3);
+      REQUIRE_FALSE(sum_in_place(*fabric, vectors, 0, algorithm));
+      CHECK_MESSAGE(vectors.wrong() == 0, collectives::name(algorithm));
+    }
+  }
+}
+
 TEST_CASE("any interleaving of the ranks gives the same result under every algorithm") {
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     SimScheduler::seed(seed);

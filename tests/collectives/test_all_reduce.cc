@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "core/device/fault/fault_device.h"
 #include "core/device/sim/scheduler.h"
@@ -36,6 +38,29 @@ TEST_CASE("out of place leaves the inputs alone") {
       REQUIRE(in.data(r)[i] == in.value(r, i));
       REQUIRE(out.data(r)[i] == want);
     }
+  }
+}
+
+TEST_CASE("operations of two fabrics on the caller's streams follow each other") {
+  const std::shared_ptr<Fabric> fabrics[] = {open_sim(2), open_sim(2)};
+  Vectors vectors(2, 20'000, 4);
+  std::vector<Stream> streams;
+  for (int r = 0; r < 2; ++r) {
+    streams.push_back(device(sim(r)).create_stream(StreamPriority::normal));
+  }
+  collectives::CallOptions options;
+  options.streams = streams;
+  constexpr int kRounds = 8;
+  for (int i = 0; i < kRounds; ++i) {
+    const auto operation = collectives::all_reduce(*fabrics[i % 2], vectors.tensors,
+                                                   vectors.tensors, ReduceOp::sum, options);
+    REQUIRE(std::string(operation->info().kind_name) == "all_reduce");
+  }
+  for (int r = 0; r < 2; ++r) device(sim(r)).destroy_stream(streams[static_cast<std::size_t>(r)]);
+  for (std::int64_t i = 0; i < 20'000; ++i) {
+    const float want = (vectors.value(0, i) + vectors.value(1, i)) * (1 << (kRounds - 1));
+    REQUIRE(vectors.data(0)[i] == want);
+    REQUIRE(vectors.data(1)[i] == want);
   }
 }
 

@@ -176,7 +176,9 @@ TEST_CASE("element types that weft has not are refused") {
   refused(dlpack::kOpaque, 32, 1);
   refused(dlpack::kBfloat, 32, 1);
   refused(dlpack::kBool, 1, 1);
-  refused(10, 8, 1);  // float8_e4m3fn
+  refused(11, 8, 1);  // float8_e4m3fnuz
+  refused(13, 8, 1);  // float8_e5m2fnuz
+  refused(dlpack::kFloat8E4m3fn, 16, 1);
   refused(255, 8, 1);
 }
 
@@ -217,6 +219,18 @@ TEST_CASE("an export is read back as the same view, for every dtype and device")
   CHECK(managed->view.ndim == 0);
   CHECK(managed->view.shape != nullptr);
   managed->deleter(managed);
+}
+
+TEST_CASE("floats of 8 bits have the codes of DLPack 1.1") {
+  for (const auto& [dtype, code] : {std::pair(DType::f8_e4m3fn, 10), {DType::f8_e5m2, 12}}) {
+    dlpack::ManagedVersioned* managed =
+        dlpack::to_dlpack_versioned(Tensor::empty(Numbers{3}, dtype, {}));
+    CHECK(managed->view.dtype.code == code);
+    CHECK(managed->view.dtype.bits == 8);
+    CHECK(managed->view.dtype.lanes == 1);
+    CHECK(managed->minor >= 1);
+    managed->deleter(managed);
+  }
 }
 
 TEST_CASE("an export keeps the memory alive, and its deleter runs on any thread") {

@@ -18,11 +18,34 @@ DTYPES = {
     "int16": torch.int16,
     "int32": torch.int32,
     "int64": torch.int64,
+    "float8_e4m3fn": torch.float8_e4m3fn,
+    "float8_e5m2": torch.float8_e5m2,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
     "float64": torch.float64,
 }
+
+
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+
+
+def _cannot_lend(name: str) -> str:
+    """Why PyTorch does not lend tensors of that dtype; empty if it does."""
+    try:
+        torch.zeros(4, dtype=torch.uint8).view(DTYPES[name]).__dlpack__()
+    except (BufferError, RuntimeError) as error:
+        return f"PyTorch {torch.__version__} does not lend {name}: {error}"
+    return ""
+
+
+def dtypes(*names: str) -> list[Any]:
+    """Parameters of a test: those that this PyTorch does not lend are skipped, and say so."""
+    reasons = {name: _cannot_lend(name) if name in FLOAT8 else "" for name in names}
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(bool(why), reason=why or "it does"))
+        for name, why in reasons.items()
+    ]
 
 
 def random_inputs(ranks: int, elements: int, dtype: str, op: str, seed: int = 1) -> list[Any]:

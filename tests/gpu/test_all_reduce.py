@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import weft
-from gpu.support import DTYPES, bits, random_inputs, torch
+from gpu.support import DTYPES, FLOAT8, bits, dtypes, random_inputs, torch
 
 Fabrics = Callable[[str], weft.Fabric]
 
@@ -24,21 +24,29 @@ SMALL = [
 
 
 # Those that add in rank order agree bit for bit; each is compared with its own schedule, simulated.
-ALGORITHMS = ["auto", "ring", "ll", "lamport", "one_shot_pull", "two_shot", "push_two_shot",
-              "copy_engine"]  # fmt: skip
+OWN_ORDER = ["ring", "halving_doubling", "hierarchical"]
+ALGORITHMS = ["auto", "ll", "lamport", "one_shot", "one_shot_pull", "two_shot", "push_two_shot",
+              "copy_engine", *OWN_ORDER]  # fmt: skip
 LL_BYTES = 32 << 10  # that fit its lines with 16 ranks
 
 
-def simulated(inputs: list[Any], op: str, algorithm: str = "ring") -> Any:
+def simulated(
+    inputs: list[Any], op: str, algorithm: str = "ring", group_size: int | None = None
+) -> Any:
     """What the simulator makes of the same inputs."""
     copies = [x.clone() for x in inputs]
     if len(inputs) == 1:
         return copies[0]
-    if algorithm != "ring":
+    if algorithm not in OWN_ORDER:
         algorithm = "two_shot"
     with weft.Fabric(f"sim:{len(inputs)}") as fabric:
-        fabric.all_reduce(copies, op, algorithm=algorithm)
+        fabric.all_reduce(copies, op, algorithm=algorithm, group_size=group_size)
     return copies[0]
+
+
+def in_groups(ranks: int) -> int:
+    """Ranks a group: two groups, if there can be; else one."""
+    return ranks // 2 if ranks % 2 == 0 else ranks
 
 
 def place(fabric: weft.Fabric, inputs: list[Any], offset: int = 0) -> list[Any]:
@@ -61,13 +69,18 @@ def check(
     offset: int = 0,
     max_blocks: int | None = None,
     algorithm: str = "ring",
+    group_size: int | None = None,
 ) -> None:
+    if algorithm == "hierarchical" and group_size is None:
+        group_size = in_groups(fabric.size)
     inputs = random_inputs(fabric.size, elements, dtype, op)
     tensors = place(fabric, inputs, offset)
     out = tensors if in_place else place(fabric, [torch.zeros_like(x) for x in inputs], offset)
     results = None if in_place else out
-    fabric.all_reduce(tensors, op, out=results, max_blocks=max_blocks, algorithm=algorithm)
-    expected = bits(simulated(inputs, op, algorithm))
+    fabric.all_reduce(
+        tensors, op, out=results, max_blocks=max_blocks, algorithm=algorithm, group_size=group_size
+    )
+    expected = bits(simulated(inputs, op, algorithm, group_size))
     for rank, result in enumerate(out):
         assert torch.equal(bits(result), expected), f"rank {rank}"
     if not in_place:
@@ -84,7 +97,7 @@ def test_lengths(fabrics: Fabrics, spec: str, elements: int, in_place: bool) -> 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("op", ["sum", "avg", "min", "max", "prod"])
-@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("dtype", dtypes(*DTYPES))
 def test_dtypes_and_ops(fabrics: Fabrics, spec: str, dtype: str, op: str) -> None:
     if op == "avg" and not DTYPES[dtype].is_floating_point:
         tensors = place(fabrics(spec), random_inputs(fabrics(spec).size, 8, dtype, op))
@@ -96,7 +109,7 @@ def test_dtypes_and_ops(fabrics: Fabrics, spec: str, dtype: str, op: str) -> Non
 
 def serves(algorithm: str, dtype: str, in_place: bool) -> bool:
     if algorithm == "lamport":
-        return DTYPES[dtype].is_floating_point
+        return DTYPES[dtype].is_floating_point and dtype not in FLOAT8
     return algorithm != "one_shot_pull" or not in_place
 
 
@@ -120,7 +133,7 @@ def test_lengths_under_every_algorithm(
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("dtype", dtypes(*DTYPES))
 def test_dtypes_and_ops_under_every_algorithm(
     fabrics: Fabrics, spec: str, dtype: str, algorithm: str
 ) -> None:
@@ -132,7 +145,11 @@ def test_dtypes_and_ops_under_every_algorithm(
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("algorithm", ["ll", "lamport", "one_shot_pull", "two_shot", "copy_engine"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["ll", "lamport", "one_shot", "one_shot_pull", "two_shot", "copy_engine", "halving_doubling",
+     "hierarchical"],
+)  # fmt: skip
 def test_any_alignment_under_every_algorithm(fabrics: Fabrics, spec: str, algorithm: str) -> None:
     for offset in (1, 2, 3):
         for dtype in ("bfloat16", "float32", "float64"):
@@ -140,7 +157,7 @@ def test_any_alignment_under_every_algorithm(fabrics: Fabrics, spec: str, algori
 
 
 @pytest.mark.parametrize("spec", SMALL)
-@pytest.mark.parametrize("algorithm", ["ll", "lamport", "two_shot", "ring"])
+@pytest.mark.parametrize("algorithm", ["ll", "lamport", "two_shot", "ring", "halving_doubling"])
 def test_every_bfloat16_pattern_as_payload(fabrics: Fabrics, spec: str, algorithm: str) -> None:
     """max against minus infinity gives every pattern back; of a NaN, a NaN."""
     fabric = fabrics(spec)
@@ -157,10 +174,49 @@ def test_every_bfloat16_pattern_as_payload(fabrics: Fabrics, spec: str, algorith
 
 
 @pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize("algorithm", ["ll", "two_shot", "push_two_shot", "ring", "copy_engine"])
+@pytest.mark.parametrize("dtype", dtypes(*FLOAT8))
+def test_every_pair_of_floats_of_8_bits(
+    fabrics: Fabrics, spec: str, algorithm: str, dtype: str
+) -> None:
+    """The hardware's conversions have the bits of the portable ones: of NaNs too, and at ties."""
+    fabric = fabrics(spec)
+    patterns = torch.arange(256, dtype=torch.int16).to(torch.uint8)
+    first, second = patterns.repeat_interleave(256), patterns.repeat(256)
+    others = [second.roll(77 * r) for r in range(fabric.size - 1)]
+    for op in ("sum", "avg", "min", "max", "prod"):
+        for begin in range(0, 1 << 16, 1 << 14):
+            part = slice(begin, begin + (1 << 14))
+            inputs = [x[part].clone().view(DTYPES[dtype]) for x in (first, *others)]
+            tensors = place(fabric, inputs)
+            fabric.all_reduce(tensors, op, algorithm=algorithm)
+            expected = bits(simulated(inputs, op, algorithm))
+            for rank, result in enumerate(tensors):
+                assert torch.equal(bits(result), expected), f"{op}, rank {rank}"
+
+
+@pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize("dtype", dtypes(*FLOAT8))
+def test_lamport_refuses_floats_of_8_bits_and_auto_does_without(
+    fabrics: Fabrics, spec: str, dtype: str
+) -> None:
+    fabric = fabrics(spec)
+    inputs = random_inputs(fabric.size, 1000, dtype, "sum")
+    tensors = place(fabric, inputs)
+    with pytest.raises(weft.InvalidArgument, match=f"not for {dtype}"):
+        fabric.all_reduce(tensors, algorithm="lamport")
+    work = fabric.all_reduce(tensors, async_op=True)
+    work.wait()
+    assert work.info["algorithm"] == "ll"
+    assert torch.equal(bits(tensors[0]), bits(simulated(inputs, "sum", "ll")))
+
+
+@pytest.mark.parametrize("spec", SMALL)
 def test_algorithms_follow_each_other_in_any_order(fabrics: Fabrics, spec: str) -> None:
     """Sizes, dtypes and algorithms change from call to call; nothing waits in between."""
     fabric = fabrics(spec)
-    names = ["ll", "lamport", "two_shot", "push_two_shot", "ring", "copy_engine"]
+    names = ["ll", "lamport", "two_shot", "push_two_shot", "ring", "copy_engine", "one_shot",
+             "halving_doubling", "hierarchical"]  # fmt: skip
     kept = []
     for i in range(600):
         elements = [1, 255, 4096, 7001, 33, 8000][(i * 7 + i // 6) % 6]
@@ -168,7 +224,7 @@ def test_algorithms_follow_each_other_in_any_order(fabrics: Fabrics, spec: str) 
             torch.full((elements,), (r + 1) * (i % 13 + 1), device=d, dtype=torch.float32)
             for r, d in enumerate(fabric.devices)
         ]
-        fabric.all_reduce(rooms, algorithm=names[(i * 5 + i // 11) % 6])
+        fabric.all_reduce(rooms, algorithm=names[(i * 5 + i // 11) % len(names)])
         kept.append((sum(range(1, fabric.size + 1)) * (i % 13 + 1), rooms))
     for want, rooms in kept:
         for room in rooms:
@@ -177,7 +233,7 @@ def test_algorithms_follow_each_other_in_any_order(fabrics: Fabrics, spec: str) 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("offset", [1, 2, 3])
-@pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", dtypes("uint8", "float8_e5m2", "bfloat16", "float32", "float64"))
 def test_vectors_that_bulk_copies_cannot_take(
     fabrics: Fabrics, spec: str, dtype: str, offset: int
 ) -> None:
@@ -186,10 +242,42 @@ def test_vectors_that_bulk_copies_cannot_take(
 
 @pytest.mark.parametrize("spec", SMALL)
 @pytest.mark.parametrize("max_blocks", [1, 2, 7, 64])
+@pytest.mark.parametrize("algorithm", ["one_shot", *OWN_ORDER])
 def test_any_number_of_blocks_gives_the_same_bits(
-    fabrics: Fabrics, spec: str, max_blocks: int
+    fabrics: Fabrics, spec: str, algorithm: str, max_blocks: int
 ) -> None:
-    check(fabrics(spec), 3000001, max_blocks=max_blocks)
+    check(fabrics(spec), 3000001, max_blocks=max_blocks, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_groups_of_every_size(fabrics: Fabrics, spec: str) -> None:
+    fabric = fabrics(spec)
+    for size in range(1, fabric.size + 1):
+        if fabric.size % size == 0:
+            for op in ("sum", "avg"):
+                check(fabric, 70001, "bfloat16", op, algorithm="hierarchical", group_size=size)
+
+
+@pytest.mark.parametrize("spec", SMALL)
+@pytest.mark.parametrize("algorithm", ["one_shot", "halving_doubling", "hierarchical"])
+def test_max_blocks_is_honoured_by_the_step_kernel(
+    fabrics: Fabrics, spec: str, algorithm: str
+) -> None:
+    fabric = fabrics(spec)
+    tensors = place(fabric, random_inputs(fabric.size, 1 << 20, "float32", "sum"))
+    work = fabric.all_reduce(tensors, algorithm=algorithm, max_blocks=3, async_op=True)
+    work.wait()
+    assert work.info["blocks"] == 3
+
+
+@pytest.mark.gpu1
+def test_little_scratch_is_enough_or_refused_with_what_it_takes() -> None:
+    with weft.Fabric("cuda:0x4", scratch=1 << 16) as fabric:
+        for algorithm in ("halving_doubling", "hierarchical"):
+            check(fabric, 300007, algorithm=algorithm)
+        tensors = place(fabric, random_inputs(4, 8, "float32", "sum"))
+        with pytest.raises(weft.InvalidArgument, match="needs 98304 bytes of scratch a rank"):
+            fabric.all_reduce(tensors, algorithm="one_shot")
 
 
 @pytest.mark.parametrize("spec", SMALL)

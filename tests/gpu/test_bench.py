@@ -51,6 +51,19 @@ def test_all_reduce_beside_nccl_and_torch(mode: str) -> None:
 
 
 @pytest.mark.gpu2
+@pytest.mark.parametrize("op", ["sum", "max"])
+def test_floats_of_8_bits_beside_nccl(op: str) -> None:
+    dtypes = ["float8_e4m3fn", "float8_e5m2"]
+    rows = run(
+        "all_reduce", "--devices", "cuda:0,1", "-d", ",".join(dtypes), "-o", op, "--vs", "nccl"
+    )["rows"]
+    assert {(row["impl"], row["dtype"]) for row in rows} == {
+        (impl, dtype) for impl in ("weft", "nccl") for dtype in dtypes
+    }
+    assert {row["wrong"] for row in rows} == {0}
+
+
+@pytest.mark.gpu2
 @pytest.mark.parametrize("collective", COLLECTIVES)
 def test_every_collective_beside_nccl(collective: str) -> None:
     rows = run(collective, "--devices", "cuda:0,1", "--mode", "eager", "--vs", "nccl")["rows"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import weft
-from gpu.support import bits, random_inputs, torch
+from gpu.support import FLOAT8, bits, dtypes, random_inputs, torch
 
 Fabrics = Callable[[str], weft.Fabric]
 
@@ -54,7 +54,9 @@ def assert_all(lists: list[list[Any]], want: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("dtype", ["bool", "int64", "float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", dtypes("bool", "int64", *FLOAT8, "float16", "bfloat16", "float32", "float64")
+)
 def test_a_bucket_has_the_bits_of_single_calls(fabrics: Fabrics, spec: str, dtype: str) -> None:
     fabric = fabrics(spec)
     for op in ("sum", "prod", "avg"):

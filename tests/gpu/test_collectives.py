@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import weft
-from gpu.support import DTYPES, bits, random_inputs, torch
+from gpu.support import DTYPES, FLOAT8, bits, dtypes, random_inputs, torch
 
 Fabrics = Callable[[str], weft.Fabric]
 
@@ -41,7 +41,9 @@ def same(got: Any, want: Any) -> bool:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("dtype", ["bool", "int16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", dtypes("bool", "int16", *FLOAT8, "bfloat16", "float32", "float64")
+)
 def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> None:
     fabric = fabrics(spec)
     n = fabric.size
@@ -61,9 +63,84 @@ def test_reduce_scatter_and_reduce(fabrics: Fabrics, spec: str, dtype: str) -> N
         assert all(same(t, x) for t, x in zip(tensors[:-1], inputs[:-1], strict=True))
 
 
+def scattered(
+    fabric: weft.Fabric, rows: int, dtype: str, op: str, algorithm: str, offset: int = 0
+) -> None:
+    """A reduce_scatter, against the simulator's; inputs and outputs begin `offset` elements in."""
+    n = fabric.size
+    inputs = random_inputs(n, n * rows, dtype, op)
+    tensors = [x[offset:] for x in on(fabric, [torch.cat((x[:offset], x)) for x in inputs])]
+    out = [x[offset:] for x in empty(fabric, (rows + offset,), DTYPES[dtype])]
+    parts = [torch.empty(rows, dtype=DTYPES[dtype]) for _ in range(n)]
+    with weft.Fabric(f"sim:{n}") as sim:
+        sim.reduce_scatter(inputs, parts, op, algorithm=algorithm)
+    fabric.reduce_scatter(tensors, out, op, algorithm=algorithm)
+    assert all(same(o, p) for o, p in zip(out, parts, strict=True))
+    assert all(same(t, x) for t, x in zip(tensors, inputs, strict=True)), "an input changed"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", ["one_shot", "ring"])
+def test_reduce_scatter_by_pushes(fabrics: Fabrics, spec: str, algorithm: str) -> None:
+    fabric = fabrics(spec)
+    for rows in (*LENGTHS, 300007):
+        scattered(fabric, rows, "float32", "sum", algorithm)
+    for offset in (1, 2, 3):
+        for dtype in ("uint8", "bfloat16", "float64"):
+            scattered(fabric, 2011, dtype, "max", algorithm, offset)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("algorithm", ["one_shot", "ring"])
+@pytest.mark.parametrize("dtype", list(DTYPES))
+def test_reduce_scatter_by_pushes_of_every_dtype_and_op(
+    fabrics: Fabrics, spec: str, dtype: str, algorithm: str
+) -> None:
+    floats = DTYPES[dtype].is_floating_point
+    for op in ("sum", "avg", "min", "max", "prod") if floats else ("sum", "min", "max", "prod"):
+        scattered(fabrics(spec), 1011, dtype, op, algorithm)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("dtype", list(DTYPES))
+def test_all_gather_by_the_ring(fabrics: Fabrics, spec: str, dtype: str) -> None:
+    fabric = fabrics(spec)
+    n = fabric.size
+    for rows in (*LENGTHS, 300007):
+        for offset in (0, 1) if rows == 1001 else (0,):
+            inputs = random_inputs(n, rows, dtype, "sum")
+            tensors = [x[offset:] for x in on(fabric, [torch.cat((x[:offset], x)) for x in inputs])]
+            joined = [x[offset:] for x in empty(fabric, (n * rows + offset,), DTYPES[dtype])]
+            fabric.all_gather(tensors, joined, algorithm="ring", max_blocks=5)
+            assert all(same(j, torch.cat(inputs)) for j in joined)
+            assert all(same(t, x) for t, x in zip(tensors, inputs, strict=True)), "an input changed"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_rank_that_is_done_leaves_slots_alone_that_others_have_yet_to_read(
+    fabrics: Fabrics, spec: str
+) -> None:
+    """A ring with a rank that is late, and right behind it pushes into everybody's slots."""
+    fabric = fabrics(spec)
+    n = fabric.size
+    rows = 4096
+    for late in range(n):
+        for step in range(n):
+            tensors = [torch.full((n * rows,), r + 1.0, device=d)
+                       for r, d in enumerate(fabric.devices)]  # fmt: skip
+            out = empty(fabric, (rows,), torch.float32)
+            rooms = [torch.full((rows,), 1000.0, device=d) for d in fabric.devices]
+            fabric._native.plan_fault(late, step, "delay", 0.003)
+            fabric.reduce_scatter(tensors, out, algorithm="ring")
+            fabric._native.plan_fault(-1, -1, "none", 0.0)
+            fabric.all_reduce(rooms, algorithm="one_shot")
+            assert all(bool((o == n * (n + 1) / 2).all()) for o in out), f"rank {late} at {step}"
+            assert all(bool((room == 1000 * n).all()) for room in rooms), f"rank {late} at {step}"
+
+
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("algorithm", MOVES)
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "int64"])
+@pytest.mark.parametrize("dtype", dtypes("uint8", "float8_e4m3fn", "float16", "int64"))
 def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
     fabric = fabrics(spec)
     n = fabric.size
@@ -73,11 +150,12 @@ def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
         tensors = on(fabric, inputs)
         joined = empty(fabric, (n * n * rows,), kind)
         fabric.all_gather(tensors, joined, algorithm=algorithm)
-        assert all(same(j, torch.cat(inputs)) for j in joined)
+        whole = torch.cat([bits(x) for x in inputs])
+        assert all(same(j, whole) for j in joined)
         swapped = empty(fabric, (n * rows,), kind)
         fabric.all_to_all(tensors, swapped, algorithm=algorithm)
         for j, got in enumerate(swapped):
-            assert same(got, torch.cat([x[j * rows : (j + 1) * rows] for x in inputs]))
+            assert same(got, torch.cat([bits(x[j * rows : (j + 1) * rows]) for x in inputs]))
         for root in {0, n - 1}:
             copies = empty(fabric, (n * rows,), kind)
             fabric.broadcast(tensors, root, out=copies, algorithm=algorithm)
@@ -87,7 +165,7 @@ def test_moves(fabrics: Fabrics, spec: str, algorithm: str, dtype: str) -> None:
             for j, got in enumerate(parts):
                 assert same(got, inputs[root][j * rows : (j + 1) * rows])
             gathered = fabric.gather(tensors, root, algorithm=algorithm)
-            assert same(gathered[root], torch.cat(inputs))
+            assert same(gathered[root], whole)
         moved = fabric.send_recv(tensors, [(r + 1) % n for r in range(n)], algorithm=algorithm)
         assert all(same(moved[(r + 1) % n], inputs[r]) for r in range(n))
         assert all(same(t, x) for t, x in zip(tensors, inputs, strict=True)), "an input changed"
@@ -110,8 +188,10 @@ def test_uneven_splits(fabrics: Fabrics, spec: str, algorithm: str) -> None:
 
 @pytest.mark.parametrize("spec", SMALL)
 @pytest.mark.parametrize(
-    "algorithm", ["ring", "ll", "lamport", "two_shot", "push_two_shot", "copy_engine"]
-)
+    "algorithm",
+    ["ring", "ll", "lamport", "two_shot", "push_two_shot", "copy_engine", "one_shot",
+     "halving_doubling", "hierarchical"],
+)  # fmt: skip
 def test_a_graph_replays_what_it_recorded(fabrics: Fabrics, spec: str, algorithm: str) -> None:
     fabric = fabrics(spec)
     rooms = [torch.ones(5000, device=d) for d in fabric.devices]

@@ -62,6 +62,46 @@ def test_a_rank_that_stops_at_any_step(spec: str) -> None:
         check_works(fabric, 100)
 
 
+# What is run step by step; how many of its first steps every rank has that somebody waits for.
+STEPS = {
+    "all_reduce one_shot": lambda n: n,
+    "all_reduce halving_doubling": lambda n: 2,
+    "all_reduce hierarchical": lambda n: 2,
+    "reduce_scatter one_shot": lambda n: n,
+    "reduce_scatter ring": lambda n: n,
+    "all_gather ring": lambda n: n,
+}
+
+
+@pytest.mark.parametrize("spec", FABRICS)
+@pytest.mark.parametrize("what", list(STEPS))
+def test_a_rank_that_stops_at_a_step_of_the_step_kernel(spec: str, what: str) -> None:
+    collective, algorithm = what.split()
+    with weft.Fabric(spec) as fabric:
+        n = fabric.size
+        rows = 60_000 * n
+        check_works(fabric)
+        for rank in range(n):
+            for step in range(STEPS[what](n)):
+                tensors = vectors(fabric, rows)
+                out = {"reduce_scatter": [x[: rows // n].clone() for x in tensors],
+                       "all_gather": [x.repeat(n) for x in tensors]}.get(collective)  # fmt: skip
+                fabric._native.plan_fault(rank, step, "stop", 0.0)
+                start = time.monotonic()
+                work = getattr(fabric, collective)(
+                    tensors, out=out, algorithm=algorithm, timeout=TIMEOUT, async_op=True
+                )
+                with pytest.raises(weft.CollectiveTimeout) as caught:
+                    work.wait()
+                assert time.monotonic() - start < TIMEOUT + GRACE
+                assert list(caught.value.culprits) == [rank], f"rank {rank} step {step}"
+                fabric.recover()
+                check_works(fabric)
+        tensors = vectors(fabric, rows)
+        fabric.all_reduce(tensors, algorithm="one_shot")
+        assert all(bool((x == n * (n + 1) / 2).all()) for x in tensors)
+
+
 @pytest.mark.parametrize("spec", FABRICS)
 def test_abort_from_another_thread(spec: str) -> None:
     with weft.Fabric(spec) as fabric:

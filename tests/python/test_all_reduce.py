@@ -1,4 +1,4 @@
-"""All-reduce against NumPy: every dtype and op, 1 to 8 and 16 ranks, any length and layout.
+"""All-reduce against NumPy: every dtype and op, 1 to 16 ranks, any length and layout.
 
 Integers and bool must be exact, floats within the documented bound, and the bits must be the same
 on every rank and from run to run.
@@ -7,7 +7,6 @@ on every rank and from run to run.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -16,20 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import weft
+from python.matrix import DTYPES, FLOATS, OPS, Array, Expected, draw_values, exact, numpy_dtype
 
-WORLDS = (1, 2, 3, 4, 5, 6, 7, 8, 16)
-FLOATS = ("float16", "bfloat16", "float32", "float64")
-INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
-DTYPES = ("bool", *INTEGERS, *FLOATS)
-OPS = ("sum", "avg", "min", "max", "prod")
-# Unit roundoff of each float: half the distance from 1 to the next number.
-ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
-
-Array = np.ndarray[Any, Any]
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+WORLDS = range(1, 17)
 
 
 @cache
@@ -45,18 +33,6 @@ def _close_fabrics():
     fabric.cache_clear()
 
 
-def draw_values(rng: np.random.Generator, dtype: str, length: int, op: str) -> Array:
-    if dtype == "bool":
-        return rng.integers(0, 2, length).astype(bool)
-    if dtype in INTEGERS:
-        info = np.iinfo(dtype)
-        return rng.integers(info.min, info.max, length, dtype=dtype, endpoint=True)
-    if op == "prod":
-        magnitude = rng.uniform(0.5, 2.0, length)
-        return (magnitude * rng.choice([-1.0, 1.0], length)).astype(numpy_dtype(dtype))
-    return rng.standard_normal(length).astype(numpy_dtype(dtype))
-
-
 def laid_out(values: Array, stride: int, offset: int) -> Array:
     """The same values in memory that starts `offset` elements into a buffer, `stride` apart."""
     length = len(values)
@@ -67,34 +43,8 @@ def laid_out(values: Array, stride: int, offset: int) -> Array:
     return view
 
 
-def exact(arrays: list[Array], dtype: str, op: str) -> Array:
-    """The result for bool and integers: wrapping arithmetic in the dtype."""
-    stack = np.stack(arrays)
-    if dtype == "bool":
-        return stack.any(0) if op in ("sum", "max") else stack.all(0)
-    with np.errstate(over="ignore"):
-        fold = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum}[op]
-        return fold.reduce(stack, axis=0, dtype=stack.dtype)
-
-
 def assert_close(result: Array, arrays: list[Array], dtype: str, op: str) -> None:
-    n = len(arrays)
-    wide = np.stack([a.astype(np.longdouble) for a in arrays])
-    u = np.longdouble(ROUNDOFF[dtype])
-    got = result.astype(np.longdouble)
-    if op in ("min", "max"):
-        want = wide.min(0) if op == "min" else wide.max(0)
-        assert np.array_equal(got, want)
-        return
-    if op == "prod":
-        want = wide.prod(0)
-        bound = (n + 1) * u * np.abs(want)
-    else:
-        divisor = n if op == "avg" else 1
-        want = wide.sum(0) / divisor
-        bound = (n + 1) * u * np.abs(wide).sum(0) / divisor
-    tiny = 2.0**-25 if dtype == "float16" else 0.0  # half of the smallest subnormal
-    assert (np.abs(got - want) <= bound + tiny * (n + 1)).all()
+    assert Expected(arrays, dtype, op).allows(result)
 
 
 def run(world: int, arrays: list[Array], op: str, in_place: bool, layout: tuple[int, int]) -> Array:
@@ -138,21 +88,12 @@ def test_equals_numpy(world, dtype, op, length, in_place, stride, offset, seed):
     assert again.tobytes() == result.tobytes()
 
 
-@pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d not in FLOATS])
 @pytest.mark.parametrize("world", WORLDS)
-def test_every_dtype_op_and_world(world, dtype, op):
-    rng = np.random.default_rng(world)
-    arrays = [draw_values(rng, dtype, 1000, op) for _ in range(world)]
-    if op == "avg" and dtype not in FLOATS:
-        with pytest.raises(weft.DTypeMismatch, match="avg"):
-            fabric(world).all_reduce(arrays, op)
-        return
-    result = run(world, arrays, op, False, (1, 0))
-    if dtype in FLOATS:
-        assert_close(result, arrays, dtype, op)
-    else:
-        assert np.array_equal(result, exact(arrays, dtype, op))
+def test_only_floats_have_averages(world, dtype):
+    arrays = [np.ones(10, dtype) for _ in range(world)]
+    with pytest.raises(weft.DTypeMismatch, match="avg"):
+        fabric(world).all_reduce(arrays, "avg")
 
 
 @pytest.mark.parametrize("world", [2, 3, 8])
@@ -178,7 +119,7 @@ def test_infinities_and_nan_in_sums(dtype):
     a = np.array([np.inf, np.inf, np.nan, 1.0]).astype(numpy_dtype(dtype))
     b = np.array([1.0, -np.inf, 1.0, 1.0]).astype(numpy_dtype(dtype))
     result = run(2, [a, b], "sum", False, (1, 0)).astype(np.float64)
-    assert result[0] == np.inf
+    assert np.isnan(result[0]) if dtype == "float8_e4m3fn" else result[0] == np.inf
     assert np.isnan(result[1])
     assert np.isnan(result[2])
     assert result[3] == 2

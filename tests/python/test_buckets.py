@@ -16,11 +16,14 @@ import weft
 
 Array = np.ndarray[Any, Any]
 SHAPES = [(3,), (0,), (100, 7), (), (20000,), (1,), (0, 4), (2, 3, 4)]
-DTYPES = ("bool", "uint8", "int16", "int64", "float16", "bfloat16", "float32", "float64")
+DTYPES = (
+    "bool", "uint8", "int16", "int64", "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16",
+    "float32", "float64",
+)  # fmt: skip
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def drawn(ranks: int, dtype: str, shapes: list[tuple[int, ...]] = SHAPES) -> list[list[Array]]:

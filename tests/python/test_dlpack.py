@@ -125,7 +125,20 @@ def test_an_import_shares_memory_and_deletes_once(kind):
 def test_the_producer_is_asked_for_the_version_weft_reads():
     producer = Producer()
     weft.from_dlpack(producer)
-    assert producer.calls == [{"max_version": (1, 0)}]
+    assert producer.calls == [{"max_version": (1, 1)}]
+
+
+@pytest.mark.parametrize(("code", "name"), [(10, "float8_e4m3fn"), (12, "float8_e5m2")])
+def test_floats_of_8_bits_come_by_their_codes(code, name):
+    producer = Producer()
+    producer.view.code, producer.view.bits = code, 8
+    tensor = weft.from_dlpack(producer)
+    assert tensor.dtype == name
+    assert tensor.nbytes == 6
+    tensor.fill_(-2)
+    assert bytes(producer.memory)[:6] == b"\xc0" * 6
+    del tensor
+    assert producer.deletes == 1
 
 
 def test_a_producer_from_before_versions_is_asked_again():
@@ -210,7 +223,8 @@ def test_the_read_only_flag_is_kept_and_travels_on():
     ("error", "fields"),
     [
         (weft.DTypeMismatch, {"code": 5, "bits": 64}),
-        (weft.DTypeMismatch, {"code": 10, "bits": 8}),
+        (weft.DTypeMismatch, {"code": 11, "bits": 8}),
+        (weft.DTypeMismatch, {"code": 10, "bits": 32}),
         (weft.DTypeMismatch, {"lanes": 4}),
         (weft.InvalidArgument, {"ndim": 65}),
         (weft.InvalidArgument, {"ndim": -1}),
@@ -426,6 +440,22 @@ def test_torch_both_ways(torch, name):
     assert back.sum().item() == 6 or name == "bool"
 
 
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+def test_torch_lends_and_takes_floats_of_8_bits(torch, name):
+    there = torch.arange(24, dtype=torch.uint8).view(4, 6).view(getattr(torch, name))[1:, ::2]
+    try:
+        there.__dlpack__()
+    except (BufferError, RuntimeError) as error:
+        pytest.skip(f"PyTorch {torch.__version__} does not lend {name}: {error}")
+    here = weft.from_dlpack(there)
+    assert here.data_ptr() == there.data_ptr()
+    assert (here.dtype, here.shape, here.strides) == (name, (3, 3), (6, 2))
+    assert here.tolist() == there.to(torch.float32).tolist()
+    back = torch.from_dlpack(weft.full((3,), 2.5, dtype=name, device="sim:1"))
+    assert back.dtype == there.dtype
+    assert back.to(torch.float32).tolist() == [2.5] * 3
+
+
 def test_copy_and_tensor_take_torch(torch):
     source = torch.arange(6, dtype=torch.float32).reshape(2, 3).T
     assert weft.zeros(3, 2, device="sim:0").copy_(source).tolist() == source.tolist()
@@ -433,7 +463,7 @@ def test_copy_and_tensor_take_torch(torch):
 
 
 def test_torch_tensors_that_weft_has_not_are_refused(torch):
-    for dtype in (torch.complex64, torch.float8_e4m3fn, torch.uint16):
+    for dtype in (torch.complex64, torch.float8_e4m3fnuz, torch.uint16):
         with pytest.raises(weft.DTypeMismatch):
             weft.from_dlpack(torch.zeros(2).to(dtype))
     with pytest.raises(BufferError):

@@ -18,17 +18,18 @@ from hypothesis.extra import numpy as hnp
 
 import weft
 
-ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="some floats of NumPy need ml_dtypes")
 
 NAMES = [
     "bool", "uint8", "int8", "int16", "int32", "int64",
-    "float16", "bfloat16", "float32", "float64",
+    "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64",
 ]  # fmt: skip
+FROM_ML_DTYPES = ["float8_e4m3fn", "float8_e5m2", "bfloat16"]
 DEVICES = ["cpu", "sim:0", "sim:63"]
 
 
 def numpy_dtype(name: str) -> np.dtype:
-    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def bits(array: np.ndarray) -> bytes:
@@ -78,7 +79,8 @@ def test_a_dtype_has_one_object_and_equals_its_name(name):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["complex64", "float8_e4m3fn", "", "uint16", ">f4", np.complex128, np.dtype(">i4"), 7]
+    "dtype",
+    ["complex64", "float8_e4m3fnuz", "", "uint16", ">f4", np.complex128, np.dtype(">i4"), 7],
 )
 def test_a_dtype_that_weft_has_not_is_refused(dtype):
     with pytest.raises(weft.DTypeMismatch):
@@ -149,11 +151,12 @@ def test_the_dtype_of_python_numbers():
     assert weft.tensor(3.5).item() == 3.5
 
 
-@given(st.floats(width=32, allow_nan=True))
-def test_bfloat16_rounds_as_ml_dtypes_does(value):
-    expected = np.array(value, np.float32).astype(ml_dtypes.bfloat16)
-    made = weft.tensor(value, dtype="bfloat16").numpy()
-    if value != value:
+@pytest.mark.parametrize("name", FROM_ML_DTYPES)
+@given(value=st.floats(width=32, allow_nan=True))
+def test_narrow_floats_round_as_those_of_ml_dtypes(name, value):
+    expected = np.array(value, np.float32).astype(numpy_dtype(name))
+    made = weft.tensor(value, dtype=name).numpy()
+    if np.isnan(expected.astype(np.float32)):
         assert np.isnan(made.astype(np.float32))
     else:
         assert bits(made) == bits(expected)
@@ -184,7 +187,7 @@ def test_bfloat16_rounds_as_ml_dtypes_does(value):
         (weft.DTypeMismatch, lambda: weft.from_numpy(np.zeros(2, np.complex64))),
         (weft.DTypeMismatch, lambda: weft.from_numpy(np.zeros(2, ">f4"))),
         (weft.DTypeMismatch, lambda: weft.from_numpy(np.zeros(2, "U3"))),
-        (weft.DTypeMismatch, lambda: weft.from_numpy(np.zeros(2, ml_dtypes.float8_e4m3fn))),
+        (weft.DTypeMismatch, lambda: weft.from_numpy(np.zeros(2, ml_dtypes.float8_e4m3fnuz))),
         (weft.DTypeMismatch, lambda: weft.from_numpy(np.zeros(2, [("a", "i2")]))),
     ],
 )
@@ -233,8 +236,8 @@ def test_copies_between_devices_and_layouts_equal_numpy(array, device):
 @given(views(), st.sampled_from(NAMES))
 def test_to_another_dtype_equals_astype(array, name):
     with np.errstate(all="ignore"):
-        wide = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-        middle = wide.astype(np.float32) if name == "bfloat16" else wide
+        wide = array.astype(np.float32) if array.dtype.name in FROM_ML_DTYPES else array
+        middle = wide.astype(np.float32) if name in FROM_ML_DTYPES else wide
         expected = middle.astype(numpy_dtype(name))
     made = weft.from_numpy(array).to(name).numpy()
     assert made.dtype == expected.dtype
@@ -390,7 +393,8 @@ def test_a_large_copy_and_fill_equal_numpy():
 
 def test_one_element_is_a_number():
     assert weft.full((1, 1), 2.5).item() == 2.5
-    assert float(weft.tensor([2.5], dtype="bfloat16")) == 2.5
+    for name in FROM_ML_DTYPES:
+        assert float(weft.tensor([2.5], dtype=name)) == 2.5
     assert int(weft.tensor(7)) == 7
     assert bool(weft.tensor(0)) is False
     assert weft.tensor(True).item() is True
@@ -407,7 +411,8 @@ def test_a_tensor_prints_its_numbers_dtype_and_device():
         repr(weft.tensor([1.5, 2], device="sim:0"))
         == "tensor([1.5, 2. ], dtype=float32, device='sim:0')"
     )
-    assert "bfloat16" in repr(weft.zeros(2, dtype="bfloat16"))
+    for name in FROM_ML_DTYPES:
+        assert repr(weft.ones(1, dtype=name)) == f"tensor([1.], dtype={name}, device='cpu')"
     assert repr(weft.zeros(0, 2)) == "tensor([], shape=(0, 2), dtype=float32, device='cpu')"
 
 
@@ -439,17 +444,18 @@ def test_every_function_has_an_example(name):
     assert ">>> " in getattr(weft, name).__doc__
 
 
-def test_bfloat16_without_ml_dtypes_says_what_to_install():
-    code = """
+@pytest.mark.parametrize("name", FROM_ML_DTYPES)
+def test_without_ml_dtypes_it_is_said_what_to_install(name):
+    code = f"""
 import sys
 sys.modules["ml_dtypes"] = None
 import weft
-t = weft.ones(2, dtype="bfloat16")
-assert t.tolist() == [1.0, 1.0] and "bfloat16" in repr(t)
+t = weft.ones(2, dtype="{name}")
+assert t.tolist() == [1.0, 1.0] and "{name}" in repr(t)
 try:
     t.numpy()
 except weft.InvalidArgument as error:
-    assert "ml_dtypes" in str(error)
+    assert "no {name}: install ml_dtypes" in str(error)
 else:
     raise SystemExit("no error")
 """

@@ -45,13 +45,4 @@ __device__ inline Share share_of(std::int64_t end) {
           static_cast<std::int64_t>(gridDim.x) * kDirectThreads, end};
 }
 
-// All threads; false: the block leaves.
-template <class Params>
-__device__ bool fault_at(const Params& params, int step, fabric::cuda::FaultLatch& latch) {
-  if (params.fault.action == FaultPoint::Action::none) return true;
-  if (threadIdx.x == 0) pass_fault(params.fault, params.rank, step, latch);
-  __syncthreads();
-  return !latch.left();
-}
-
 }  // namespace weft::collectives::cuda

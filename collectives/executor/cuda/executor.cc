@@ -15,6 +15,7 @@
 #include "collectives/executor/cuda/reach.h"
 #include "collectives/executor/cuda/ring.h"
 #include "collectives/executor/cuda/scratch.h"
+#include "collectives/executor/cuda/steps.h"
 
 namespace weft::collectives {
 namespace {
@@ -54,6 +55,21 @@ bool lamport_in_two_shots(const fabric::ArenaLayout& layout, std::int64_t bytes)
 std::int64_t lamport_most(const fabric::ArenaLayout& layout) {
   const std::int64_t two = layout.world > 2 ? cuda::lamport_two_shot_capacity(layout) : 0;
   return std::max(cuda::lamport_capacity(layout), two);
+}
+
+// Is it run step by step? So is what no other family was made for.
+bool goes_by_steps(Collective collective, Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::halving_doubling:
+    case Algorithm::hierarchical:
+      return true;
+    case Algorithm::one_shot:
+      return kind_of(collective).reduces;
+    case Algorithm::ring:
+      return collective != Collective::all_reduce;
+    default:
+      return false;
+  }
 }
 
 // The moves that run a plan without scratch.
@@ -157,7 +173,8 @@ bool visits_peers(Algorithm algorithm) {
 }  // namespace
 
 std::string cuda_refusal(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
-                         Algorithm algorithm) {
+                         const Selection& selection) {
+  const Algorithm algorithm = selection.algorithm;
   if (request.bucket) {
     return kept(fabric).reach.problem(fabric, *request.bucket).value_or("");
   }
@@ -167,6 +184,9 @@ std::string cuda_refusal(fabric::Fabric& fabric, const Request& request, const C
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   const std::int64_t bytes = request.first_input().bytes().value();
   const bool all_reduce = request.call.collective == Collective::all_reduce;
+  if (goes_by_steps(request.call.collective, algorithm)) {
+    return steps_problem(fabric, *selection.schedule);
+  }
   switch (algorithm) {
     case Algorithm::ll:
       return too_long(largest_piece(request), cuda::ll_capacity(layout));
@@ -181,18 +201,9 @@ std::string cuda_refusal(fabric::Fabric& fabric, const Request& request, const C
       }
       if (!all_reduce) return "";
       return too_little(layout.scratch_bytes, copy_engine_least(fabric.world()));
-    case Algorithm::two_shot:
-    case Algorithm::one_shot_pull:
-      return "";
-    case Algorithm::ring:
-      return all_reduce ? "" : "it has no CUDA kernel for this collective yet";
-    case Algorithm::one_shot:
-      if (!request.kind().reduces) return "";
-      break;
     default:
-      break;
+      return "";
   }
-  return "it has no CUDA kernel yet";
 }
 
 schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,
@@ -202,6 +213,9 @@ schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   if (plan.world.value() == 1 || bytes == 0) return whole(extent.elements, 1);
   if (plan.bucket) return whole(extent.elements, bucket_blocks(fabric, plan, max_blocks));
+  if (goes_by_steps(plan.collective, plan.algorithm)) {
+    return steps_tiling(fabric, plan, extent, max_blocks);
+  }
   switch (plan.algorithm) {
     case Algorithm::ll:
       if (plan.collective != Collective::all_reduce) {
@@ -238,6 +252,7 @@ std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric) {
   cuda::lamport_preload(fabric);
   direct_preload(fabric);
   bucket_preload(fabric);
+  steps_preload(fabric);
   copy_engine_preload(fabric);
   return std::shared_ptr<Kept>(
       new Kept{CopyEngines(fabric), push_two_shot_preload(fabric), cuda::LaunchGraphs(fabric)});
@@ -247,6 +262,7 @@ Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank) {
   if (plan.world.value() == 1) return plan.bucket ? bucket_copies(plan) : alone(plan);
   kept(fabric).graphs.prepare();
   if (plan.bucket) return bucket_work(fabric, plan, rank);
+  if (goes_by_steps(plan.collective, plan.algorithm)) return steps_work(fabric, plan, rank);
   const fabric::ArenaLayout& layout = fabric.arena(Rank(0)).layout;
   const bool all_reduce = plan.collective == Collective::all_reduce;
   switch (plan.algorithm) {

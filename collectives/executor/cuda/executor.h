@@ -11,9 +11,9 @@
 
 namespace weft::collectives {
 
-// Why an algorithm cannot serve a request on this fabric; empty if it can.
+// Why an algorithm, with its schedule, cannot serve a request on this fabric; empty if it can.
 std::string cuda_refusal(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
-                         Algorithm algorithm);
+                         const Selection& selection);
 // How the plan is cut, with at most `max_blocks` blocks a rank (0: the family's choice). Throws
 // CoResidencyError when the ranks of one device cannot all run at once.
 schedule::Tiling cuda_tiling(fabric::Fabric& fabric, const Plan& plan,

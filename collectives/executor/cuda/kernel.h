@@ -29,7 +29,10 @@ int load_kernel(const Kernel& kernel, int device);
 std::int32_t co_resident_blocks(const fabric::Fabric& fabric, const Kernel& kernel);
 
 // What every kernel is launched with: its system-wide fences need not wait for other kernels'
-// writes on the device.
+// writes on the device. A fence of one domain does not cover what kernels of another are writing;
+// nor has it to: what a kernel here reads, or lets peers read, was written by kernels that ended
+// before it in stream order, and by then was flushed to the system ("Memory Synchronization
+// Domains", CUDA programming guide; NCCL launches its kernels so too).
 cudaLaunchAttribute remote_domain();
 
 // Enqueues the kernel; `params` is its one parameter.

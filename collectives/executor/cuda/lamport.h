@@ -34,7 +34,7 @@
 
 namespace weft::collectives::cuda {
 
-// float16, bfloat16, float32 and float64: where all ones is a NaN.
+// Floats of 16 to 64 bits: where a word of all ones is of NaNs, and a Pack has 16 bytes.
 bool lamport_serves(DType dtype);
 
 // Of a dtype served. Launched with any number of blocks and threads up to the kernel's.

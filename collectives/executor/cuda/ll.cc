@@ -10,8 +10,6 @@ namespace weft::collectives::cuda {
 namespace {
 
 constexpr std::int64_t kWarp = 32;
-constexpr DType kDTypes[] = {DType::bool_, DType::u8,  DType::i8,   DType::i16, DType::i32,
-                             DType::i64,   DType::f16, DType::bf16, DType::f32, DType::f64};
 constexpr ReduceOp kOps[] = {ReduceOp::sum, ReduceOp::avg, ReduceOp::min, ReduceOp::max,
                              ReduceOp::prod};
 constexpr std::int64_t kLinesOfBlock = 256;  // up to 256 KiB on 2 x H200
@@ -33,7 +31,8 @@ void launch(const WorkContext& context, const void* work_params) {
 }  // namespace
 
 void ll_preload(const fabric::Fabric& fabric) {
-  for (const DType dtype : kDTypes) {
+  for (int i = 0; i < kDTypeCount; ++i) {
+    const auto dtype = static_cast<DType>(i);
     for (const ReduceOp op : kOps) co_resident_blocks(fabric, ll_kernel(dtype, op));
   }
 }

@@ -95,4 +95,12 @@ __device__ inline bool pass_fault(const FaultPoint& fault, int rank, int step,
   return false;
 }
 
+// The same for all threads of a block; `params` has the fault and the rank.
+template <class Params>
+__device__ bool fault_at(const Params& params, int step, fabric::cuda::FaultLatch& latch) {
+  if (params.fault.action == FaultPoint::Action::none) return true;
+  return __syncthreads_and(threadIdx.x != 0 ||
+                           pass_fault(params.fault, params.rank, step, latch)) != 0;
+}
+
 }  // namespace weft::collectives::cuda

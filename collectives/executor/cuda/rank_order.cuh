@@ -197,10 +197,9 @@ __device__ void sum_many(const Reduction& reduction, int sources, const Source& 
 }
 
 // Any number of sources and targets; target(t) gives an address.
-template <class Reduction, class Source, class Target>
+template <int kUnroll, class Reduction, class Source, class Target>
 __device__ void reduce_many(const Reduction& reduction, int sources, const Source& source,
                             int targets, const Target& target, const Share& share) {
-  constexpr int kUnroll = 4;
 #pragma unroll 1
   for (std::int64_t i = share.first; i < share.end; i += kUnroll * share.stride) {
     Pack<typename Reduction::type> results[kUnroll];
@@ -228,7 +227,7 @@ __device__ void reduce_packs(const Reduction& reduction, int sources, const Sour
                                  targets > 1 ? target(1) : nullptr, share);
     }
   }
-  reduce_many(reduction, sources, source, targets, target, share);
+  reduce_many<kUnroll>(reduction, sources, source, targets, target, share);
 }
 
 template <class Reduction, class Source>

@@ -4,6 +4,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include <type_traits>
 
@@ -25,6 +26,33 @@ struct DeviceElement<BFloat16> {
     return {__bfloat16_as_ushort(__float2bfloat16_rn(x))};
   }
 };
+
+// The hardware's conversions saturate, which is put right without a branch. Older GPUs have none:
+// there the portable ones serve.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+template <>
+struct DeviceElement<Float8E4M3> {
+  static __device__ float widen(Float8E4M3 x) {
+    return __half2float(__half(__nv_cvt_fp8_to_halfraw(x.bits, __NV_E4M3)));
+  }
+  static __device__ Float8E4M3 narrow(float x) {
+    const std::uint8_t bits = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
+    return {fabsf(x) <= 464.0f ? bits : std::uint8_t{0x7f}};  // half-way from the greatest to 480
+  }
+};
+template <>
+struct DeviceElement<Float8E5M2> {
+  static __device__ float widen(Float8E5M2 x) {
+    return __half2float(__ushort_as_half(static_cast<unsigned short>(x.bits << 8)));
+  }
+  static __device__ Float8E5M2 narrow(float x) {
+    const std::uint8_t bits = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E5M2);
+    // Half-way from the greatest to 65536: what comes after its bits are those of infinity.
+    const int infinite = fabsf(x) >= 61440.0f ? 1 : 0;
+    return {x == x ? static_cast<std::uint8_t>(bits + infinite) : std::uint8_t{0x7f}};
+  }
+};
+#endif
 
 // One step of a reduction; `divisor` is 0 except at the last addition of an average.
 template <ReduceOp op, class T>

@@ -138,11 +138,13 @@ class RankRun {
   }
 
   bool receive(const schedule::Step& s, Step step) {
-    return for_each_peer(s, [&](Rank from) {
-      Lane& l = lane(from);
-      return waiter_.wait(l.mine->data,
-                          {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
-    });
+    return for_each_peer(s, [&](Rank from) { return receive_from(from, step); });
+  }
+
+  bool receive_from(Rank from, Step step) {
+    Lane& l = lane(from);
+    return waiter_.wait(l.mine->data,
+                        {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
   }
 
   // Waits until the slot that the next push uses is free.
@@ -240,12 +242,27 @@ class RankRun {
         return;
       }
     }
+    if (meets_at_end(plan_) && !meet(step)) return;
     if (fabric::active_mutant() == Mutant::stale_epoch) return;
     for (std::int32_t peer = 0; peer < plan_.world.value(); ++peer) {
       Lane& l = lane(Rank(peer));
       *l.progress = {l.base.received + l.received, l.base.sent + l.sent,
                      l.base.slots_read + l.slots_read, l.base.slots_pushed + l.slots_pushed};
     }
+  }
+
+  bool meet(Step step) {
+    const auto for_each_other = [&](const auto& visit) {
+      for (Rank peer(0); peer.value() < plan_.world.value(); ++peer) {
+        if (peer != rank_ && !visit(peer)) return false;
+      }
+      return true;
+    };
+    for_each_other([&](Rank peer) {
+      signal(peer);
+      return true;
+    });
+    return for_each_other([&](Rank peer) { return receive_from(peer, step); });
   }
 
   const std::byte* vector_input(int rank, std::int64_t element) const {
@@ -321,11 +338,28 @@ void check_windows(const WorkContext& context, const Params& p) {
   }
 }
 
+// A lane by itself has the slots of several pieces; one of many has those of one (see cut_chunks).
+std::int32_t pieces_of(std::int64_t lanes) { return lanes <= 1 ? kPieces : 1; }
+
+// Bytes of a slot, where all have the same share of a rank's scratch.
+std::int64_t room_of_a_slot(const fabric::Fabric& fabric, std::int64_t lanes) {
+  const std::int64_t align = schedule::Tiling::kAlign;
+  const std::int64_t slots = 2 * pieces_of(lanes) * std::max<std::int64_t>(1, lanes);
+  return fabric.arena(Rank(0)).layout.scratch_bytes / slots / align * align;
+}
+
 void run_rank(const WorkContext&, const void* params) {
   RankRun(*static_cast<const Params*>(params)).run();
 }
 
 }  // namespace
+
+std::string sim_refusal(const fabric::Fabric& fabric, const schedule::Prepared& schedule) {
+  const std::int64_t lanes = schedule.slot_lanes;
+  if (lanes == 0 || room_of_a_slot(fabric, lanes) > 0) return "";
+  return concat("the fabric's scratch of ", fabric.arena(Rank(0)).layout.scratch_bytes,
+                " bytes a rank is too small for ", lanes, " lanes of slots");
+}
 
 schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
                             const schedule::Extent& extent) {
@@ -339,15 +373,10 @@ schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
     // Without slots nothing bounds a piece: what takes one hop is moved whole.
     return cut(std::max<std::int64_t>(1, extent.chunk_elements) * item, 1);
   }
-  if (lanes <= 1) return cut(kPieceBytes, kPieces);
-  const std::int64_t scratch = fabric.arena(Rank(0)).layout.scratch_bytes;
-  const std::int64_t align = schedule::Tiling::kAlign;
-  const std::int64_t piece = std::min(kPieceBytes, scratch / (2 * lanes) / align * align);
-  if (piece < align) {
-    fail(ErrorCode::invalid_argument, "the fabric's scratch of ", scratch,
-         " bytes a rank is too small for ", lanes, " lanes of slots");
-  }
-  return cut(piece, 1);
+  if (lanes == 0) return cut(kPieceBytes, kPieces);
+  const std::string why = sim_refusal(fabric, *plan.schedule);
+  if (!why.empty()) fail(ErrorCode::invalid_argument, why);
+  return cut(std::min(kPieceBytes, room_of_a_slot(fabric, lanes)), pieces_of(lanes));
 }
 
 Bytes sim_scratch() { return Bytes(kScratch); }

@@ -3,13 +3,17 @@
 // It interprets the materialised steps; nothing here knows the ring.
 #pragma once
 
+#include <string>
+
 #include "collectives/plan.h"
 #include "core/device/device.h"
 #include "fabric/fabric.h"
 
 namespace weft::collectives {
 
-// How the plan is cut. Throws InvalidArgument if the fabric's scratch is too small for its lanes.
+// Why a schedule cannot run on this fabric; empty if it can.
+std::string sim_refusal(const fabric::Fabric& fabric, const schedule::Prepared& schedule);
+// How the plan is cut. Throws InvalidArgument where its schedule is refused.
 schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
                             const schedule::Extent& extent);
 // For the slots of one rank.

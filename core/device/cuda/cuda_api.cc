@@ -79,6 +79,7 @@ void fill_runtime(CudaApi& api) {
   api.stream_priority_range = cudaDeviceGetStreamPriorityRange;
   api.stream_create_with_priority = cudaStreamCreateWithPriority;
   api.stream_destroy = cudaStreamDestroy;
+  api.stream_query = cudaStreamQuery;
   api.stream_is_capturing = cudaStreamIsCapturing;
   api.stream_begin_capture = cudaStreamBeginCapture;
   api.stream_end_capture = cudaStreamEndCapture;

@@ -46,6 +46,7 @@ struct CudaApi {
   decltype(&cudaDeviceGetStreamPriorityRange) stream_priority_range = nullptr;
   decltype(&cudaStreamCreateWithPriority) stream_create_with_priority = nullptr;
   decltype(&cudaStreamDestroy) stream_destroy = nullptr;
+  decltype(&cudaStreamQuery) stream_query = nullptr;
   decltype(&cudaStreamIsCapturing) stream_is_capturing = nullptr;
   decltype(&cudaStreamBeginCapture) stream_begin_capture = nullptr;
   decltype(&cudaStreamEndCapture) stream_end_capture = nullptr;

@@ -66,6 +66,17 @@ std::string CudaDevice::name() const {
   return text.data();
 }
 
+std::int32_t CudaDevice::generation() const {
+  const auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check_cuda(cuda_api().device_get_attribute(&value, which, ordinal_), "cudaDeviceGetAttribute",
+               ordinal_);
+    return value;
+  };
+  return 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+         attribute(cudaDevAttrComputeCapabilityMinor);
+}
+
 void* CudaDevice::allocate(Bytes bytes) {
   if (bytes.value() == 0) return nullptr;
   const CurrentDevice current(ordinal_);
@@ -132,6 +143,18 @@ Stream CudaDevice::create_stream(StreamPriority priority) {
 
 void CudaDevice::destroy_stream(Stream stream) noexcept {
   if (stream.handle) static_cast<void>(cuda_api().stream_destroy(native(stream)));
+}
+
+bool CudaDevice::is_idle(Stream stream) {
+  const CurrentDevice current(ordinal_);
+  const OutsideCaptures outside;  // as in query()
+  const cudaError_t status = cuda_api().stream_query(native(stream));
+  if (status == cudaErrorNotReady) {
+    static_cast<void>(cuda_api().get_last_error());
+    return false;
+  }
+  check_cuda(status, "cudaStreamQuery", ordinal_);
+  return true;
 }
 
 Event CudaDevice::create_event() {

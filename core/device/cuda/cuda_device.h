@@ -26,6 +26,7 @@ class CudaDevice final : public Device {
 
   DeviceId id() const override { return {DeviceKind::cuda, DeviceOrdinal(ordinal_)}; }
   std::string name() const override;
+  std::int32_t generation() const override;
 
   void* allocate(Bytes bytes) override;
   void deallocate(void* memory) noexcept override;
@@ -36,6 +37,7 @@ class CudaDevice final : public Device {
 
   Stream create_stream(StreamPriority priority) override;
   void destroy_stream(Stream stream) noexcept override;
+  bool is_idle(Stream stream) override;
   Event create_event() override;
   void destroy_event(Event event) noexcept override;
 

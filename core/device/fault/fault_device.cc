@@ -77,6 +77,11 @@ Stream FaultDevice::create_stream(StreamPriority priority) {
   return inner_.create_stream(priority);
 }
 
+bool FaultDevice::is_idle(Stream stream) {
+  before(DeviceCall::query);
+  return inner_.is_idle(stream);
+}
+
 Event FaultDevice::create_event() {
   before(DeviceCall::create_event);
   return inner_.create_event();

@@ -56,6 +56,7 @@ class FaultDevice final : public Device {
 
   DeviceId id() const override { return inner_.id(); }
   std::string name() const override { return inner_.name(); }
+  std::int32_t generation() const override { return inner_.generation(); }
   void* allocate(Bytes bytes) override;
   void deallocate(void* memory) noexcept override { inner_.deallocate(memory); }
   void* allocate_shared(Bytes bytes) override;
@@ -64,6 +65,7 @@ class FaultDevice final : public Device {
   void deallocate_pinned(void* memory) noexcept override { inner_.deallocate_pinned(memory); }
   Stream create_stream(StreamPriority priority) override;
   void destroy_stream(Stream stream) noexcept override { inner_.destroy_stream(stream); }
+  bool is_idle(Stream stream) override;
   Event create_event() override;
   void destroy_event(Event event) noexcept override { inner_.destroy_event(event); }
   Event create_timed_event() override;

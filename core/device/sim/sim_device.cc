@@ -48,18 +48,8 @@ EventPool& event_pool() {
   return pool;
 }
 
-struct EventParams {
-  SimEvent* event;
-  std::uint64_t number;
-};
-
-void run_record(const WorkContext&, const void* params) {
-  const auto& p = *static_cast<const EventParams*>(params);
-  p.event->happened(p.number);
-}
-
 void run_wait(const WorkContext&, const void* params) {
-  const auto& p = *static_cast<const EventParams*>(params);
+  const auto& p = *static_cast<const SimEventParams*>(params);
   // Polled, not blocked on, so that under a seeded scheduler other streams get their turn.
   while (!p.event->reached(p.number)) SimScheduler::yield_waiting();
 }
@@ -120,6 +110,8 @@ void SimDevice::destroy_stream(Stream stream) noexcept {
   live.fetch_sub(1, std::memory_order_relaxed);
 }
 
+bool SimDevice::is_idle(Stream stream) { return as_stream(stream).idle(); }
+
 Event SimDevice::create_event() {
   SimEvent* event = event_pool().take();
   live.fetch_add(1, std::memory_order_relaxed);
@@ -154,12 +146,16 @@ void SimDevice::fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) {
 
 void SimDevice::record(Event event, Stream stream) {
   SimEvent& e = as_event(event);
-  submit(stream, Work::make("record", run_record, EventParams{&e, e.next_record()}));
+  submit(stream, Work::make("record", run_sim_record, SimEventParams{&e, e.next_record()}));
 }
 
 void SimDevice::wait(Stream stream, Event event) {
   SimEvent& e = as_event(event);
-  submit(stream, Work::make("wait", run_wait, EventParams{&e, e.latest()}));
+  submit(stream, Work::make("wait", run_wait, SimEventParams{&e, e.latest()}));
+}
+
+double SimDevice::elapsed_us(Event start, Event end) {
+  return 1e-3 * static_cast<double>(as_event(end).happened_ns() - as_event(start).happened_ns());
 }
 
 bool SimDevice::query(Event event) { return as_event(event).done(); }

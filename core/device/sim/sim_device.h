@@ -37,6 +37,7 @@ class SimDevice final : public Device {
 
   Stream create_stream(StreamPriority priority) override;
   void destroy_stream(Stream stream) noexcept override;
+  bool is_idle(Stream stream) override;
   Event create_event() override;
   void destroy_event(Event event) noexcept override;
 
@@ -45,6 +46,7 @@ class SimDevice final : public Device {
   void fill(Stream stream, void* to, std::uint8_t value, Bytes bytes) override;
   void record(Event event, Stream stream) override;
   void wait(Stream stream, Event event) override;
+  double elapsed_us(Event start, Event end) override;
   bool query(Event event) override;
   bool synchronize(Event event, Deadline deadline) override;
 

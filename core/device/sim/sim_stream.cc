@@ -11,8 +11,16 @@ std::uint64_t SimEvent::next_record() {
 
 void SimEvent::happened(std::uint64_t number) {
   const MutexLock lock(mutex_);
-  if (number > happened_) happened_ = number;
+  if (number > happened_) {
+    happened_ = number;
+    happened_ns_ = now_ns();
+  }
   changed_.notify_all();
+}
+
+std::int64_t SimEvent::happened_ns() const {
+  const MutexLock lock(mutex_);
+  return happened_ns_;
 }
 
 bool SimEvent::done() const {
@@ -38,6 +46,11 @@ bool SimEvent::reached(std::uint64_t number) const {
 std::uint64_t SimEvent::latest() const {
   const MutexLock lock(mutex_);
   return asked_;
+}
+
+void run_sim_record(const WorkContext&, const void* params) {
+  const auto& p = *static_cast<const SimEventParams*>(params);
+  p.event->happened(p.number);
 }
 
 SimStream::SimStream(Device& device) : device_(device), ring_(16), thread_([this] { run(); }) {}
@@ -66,16 +79,23 @@ void SimStream::push(const Work& work) {
   changed_.notify_one();
 }
 
+bool SimStream::idle() const {
+  const MutexLock lock(mutex_);
+  return count_ == 0 && !running_;
+}
+
 void SimStream::run() {
   while (true) {
     Work work;
     {
       const MutexLock lock(mutex_);
+      running_ = false;
       while (count_ == 0 && !closing_) changed_.wait(mutex_);
       if (count_ == 0) return;
       work = ring_[head_];
       head_ = (head_ + 1) % ring_.size();
       --count_;
+      running_ = work.run != run_sim_record;
     }
     const SimScheduler::Turn turn;
     work.run(WorkContext{&device_, nullptr}, work.params.data());

@@ -28,13 +28,22 @@ class SimEvent {
   bool wait_latest(Deadline deadline);       // for the last record asked for; false at the deadline
   bool reached(std::uint64_t number) const;  // has that record run?
   std::uint64_t latest() const;
+  std::int64_t happened_ns() const;  // when the newest record ran, by now_ns()
 
  private:
   mutable Mutex mutex_;
   CondVar changed_;
   std::uint64_t asked_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
   std::uint64_t happened_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
+  std::int64_t happened_ns_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
 };
+
+// The work of a stream that makes an event's record happen.
+struct SimEventParams {
+  SimEvent* event;
+  std::uint64_t number;
+};
+void run_sim_record(const WorkContext& context, const void* params);
 
 class SimStream {
  public:
@@ -44,16 +53,19 @@ class SimStream {
   SimStream& operator=(const SimStream&) = delete;
 
   void push(const Work& work);
+  // Has every work run? A record at the end need not have returned: who waited for it may ask.
+  bool idle() const;
 
  private:
   void run();
 
   Device& device_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar changed_;
   std::vector<Work> ring_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
   std::size_t head_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
   std::size_t count_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = 0;
+  bool running_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
   bool closing_ WEFT_THREAD_SAFETY(guarded_by(mutex_)) = false;
   std::thread thread_;
 };

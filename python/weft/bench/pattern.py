@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DTYPES", "FLOATS", "OPS", "PERIOD", "Pattern", "numpy_dtype"]
+__all__ = ["DTYPES", "FLOATS", "FROM_ML_DTYPES", "OPS", "PERIOD", "Pattern", "numpy_dtype"]
 
 DTYPES = (
-    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
+    "bool", "uint8", "int8", "int16", "int32", "int64", "float8_e4m3fn", "float8_e5m2", "float16",
+    "bfloat16", "float32", "float64",
 )  # fmt: skip
-FLOATS = ("float16", "bfloat16", "float32", "float64")
+FLOATS = ("float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64")
+#: What NumPy knows by the package ml_dtypes alone.
+FROM_ML_DTYPES = ("float8_e4m3fn", "float8_e5m2", "bfloat16")
 OPS = ("sum", "avg", "min", "max", "prod")
 MOVES = ("none", "one_way", "both_ways")
 
@@ -34,12 +37,12 @@ Array = npt.NDArray[Any]
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The NumPy dtype of that name; bfloat16 needs the package ml_dtypes (ImportError)."""
-    if name == "bfloat16":
+    """The NumPy dtype of that name; some need the package ml_dtypes (ImportError)."""
+    if name in FROM_ML_DTYPES:
         import ml_dtypes
 
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return found
     return np.dtype(name)
 
 
@@ -121,13 +124,21 @@ def _inputs(pattern: Pattern, rank: int) -> Array:
         return rare if pattern.op in ("sum", "max") else ~rare
     if pattern.op == "prod":
         # At most 7 factors of 2 at one place: exact in every float, wrapping in small integers.
-        turns = math.ceil(pattern.ranks / 7)
-        mine = (np.arange(PERIOD) % turns == rank % turns) & (rng.random(PERIOD) < 0.5)
-        values = np.where(mine, 2, 1)
+        values = np.where(_few(rng, rank, pattern.ranks, 7), 2, 1)
+    elif pattern.op in ("sum", "avg") and pattern.dtype.startswith("float8"):
+        # Sums up to 8: exact in both of these floats.
+        values = np.where(_few(rng, rank, pattern.ranks, 8), 1, 0)
     else:
         # 64 times 3 is exact in bfloat16, as is every whole number below 128.
         values = rng.integers(0, 4 if pattern.op in ("sum", "avg") else 128, PERIOD)
     return np.asarray(values.astype(numpy_dtype(pattern.dtype)))
+
+
+def _few(rng: np.random.Generator, rank: int, ranks: int, most: int) -> Array:
+    """Where `rank` gives something: half of its places, and `most` ranks at most at any place."""
+    turns = math.ceil(ranks / most)
+    mine = (np.arange(PERIOD) % turns == rank % turns) & (rng.random(PERIOD) < 0.5)
+    return np.asarray(mine)
 
 
 def _result(pattern: Pattern) -> Array:

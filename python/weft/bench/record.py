@@ -1,4 +1,7 @@
-"""The record of a benchmark run: schema `weft.bench/1`. What is not known is null."""
+"""The record of a benchmark run: schema `weft.bench/1`. What is not known is null.
+
+Programs with rows of their own have a schema of their own, and the same heading.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from weft.bench.link import LinkRates
 from weft.bench.row import Row
 from weft.topology import probe
 
-__all__ = ["make_record"]
+__all__ = ["heading", "machine", "make_record"]
 
 
 def make_record(
@@ -34,20 +37,37 @@ def make_record(
     incomplete: why the run ended before its last row, if it did.
     """
     return {
-        "schema": "weft.bench/1",
+        **heading("weft.bench/1", command, cuda=cuda, versions=versions),
+        "link": asdict(link or LinkRates()),
+        **({} if incomplete is None else {"incomplete": incomplete}),
+        "rows": [row.as_json() for row in rows],
+    }
+
+
+def heading(
+    schema: str,
+    command: Sequence[str],
+    *,
+    cuda: str | None = None,
+    versions: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What every record begins with: schema, command, date, versions, machine."""
+    return {
+        "schema": schema,
         "command": list(command),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "weft": _version(),
         "versions": versions or {},
-        "machine": {
-            "gpus": [str(node["name"]) for node in probe().nodes()],
-            "cpu": _cpu(),
-            "driver": _driver(),
-            "cuda": cuda,
-        },
-        "link": asdict(link or LinkRates()),
-        **({} if incomplete is None else {"incomplete": incomplete}),
-        "rows": [row.as_json() for row in rows],
+        "machine": machine() | {"cuda": cuda},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """This machine: its GPUs, its CPU and its driver. What is not known is None."""
+    return {
+        "gpus": [str(node["name"]) for node in probe().nodes()],
+        "cpu": _cpu(),
+        "driver": _driver(),
     }
 
 

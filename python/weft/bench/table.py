@@ -11,7 +11,7 @@ from weft.bench.row import Row
 
 __all__ = ["csv_text", "header", "line", "summary"]
 
-_FRONT = f"{'size':>12} {'count':>12} {'type':>9} {'redop':>9} {'root':>5}"
+_FRONT = f"{'size':>12} {'count':>12} {'type':>13} {'redop':>9} {'root':>5}"
 _HALF = f"{'time':>9} {'algbw':>8} {'busbw':>8} {'#wrong':>7}"
 _BACK = f"{'impl':>10} {'algo':>14} {'p50':>9} {'p99':>9} {'%peak':>6} {'predicted':>10}"
 
@@ -33,7 +33,7 @@ def header(first: Row) -> str:
             clock,
             f"# {pad[2:]}  {'out-of-place':^{width}}  {'in-place':^{width}}",
             f"# {_FRONT[2:]}  {_HALF}  {_HALF}  {_BACK}",
-            f"# {'(B)':>10} {'(elements)':>12} {'':>9} {'':>9} {'':>5}  {units}  {units}  "
+            f"# {'(B)':>10} {'(elements)':>12} {'':>13} {'':>9} {'':>5}  {units}  {units}  "
             f"{'':>10} {'':>14} {'(us)':>9} {'(us)':>9} {'':>6} {'(us)':>10}",
         ]
     )
@@ -42,7 +42,7 @@ def header(first: Row) -> str:
 def line(out_of_place: Row, in_place: Row | None) -> str:
     """One line for the rows of a size; percentiles and the rest are the in-place row's if any."""
     row = in_place or out_of_place
-    front = f"{row.bytes:>12} {row.count:>12} {row.dtype:>9} {row.op:>9} {row.root:>5}"
+    front = f"{row.bytes:>12} {row.count:>12} {row.dtype:>13} {row.op:>9} {row.root:>5}"
     peak = "-" if row.pct_peak is None else f"{row.pct_peak:.1f}"
     predicted = "-" if row.predicted_us is None else f"{row.predicted_us:.2f}"
     back = f"{row.impl:>10} {row.algo:>14} {row.p50_us:>9.2f} {row.p99_us:>9.2f} {peak:>6}"

@@ -6,6 +6,7 @@ the other and timed on the host until the last has ended.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ class WeftRunner:
     """Times weft on `fabric`.
 
     flush: overwrites so many bytes on each device and waits. synchronize: waits for all devices.
+    memory: where the vectors are; None: weft's own tensors, NumPy arrays on simulated devices.
     arguments: passed with each operation (algorithm=, timeout=, max_blocks=).
     """
 
@@ -42,14 +44,14 @@ class WeftRunner:
         *,
         flush: Callable[[int], None] = _nothing,
         synchronize: Callable[[], None] = _nothing,
+        memory: Memory | None = None,
         **arguments: Any,
     ) -> None:
         self._fabric: Any = fabric
         self._simulated = fabric.backend == "sim"
         self._flush = flush
-        self._memory: Memory = (
-            HostMemory() if self._simulated else WeftMemory(fabric.devices, synchronize)
-        )
+        own: Memory = HostMemory() if self._simulated else WeftMemory(fabric.devices, synchronize)
+        self._memory = memory or own
         self._arguments = {name: value for name, value in arguments.items() if value is not None}
         self._info: dict[str, Any] = {}
         self._forget()
@@ -62,10 +64,30 @@ class WeftRunner:
         self._ahead: BufferSets | None = None
 
     def prepare(self, case: Case, load: Load) -> None:
+        self.make_room(case, load)
+        self._begin()
+
+    def make_room(self, case: Case, load: Load) -> None:
+        """The first half of `prepare`: the buffers, with nothing run on them yet."""
         self.close()  # the memory of the case before goes first
         self._case, self._load = case, load
         self._buffers = BufferSets(self._memory, case, load.sets)
         self._buffers.fill()
+        self._ahead = BufferSets(self._memory, case, 1) if load.lead else None
+
+    def beside(self, **arguments: Any) -> WeftRunner:
+        """A runner on the same buffers, prepared, whose operations take other arguments.
+
+        It needs no closing. Raises what its first operation raises, before anything else is done.
+        """
+        other = copy.copy(self)
+        other._arguments = arguments
+        other._begin()
+        return other
+
+    def _begin(self) -> None:
+        assert self._buffers is not None
+        load = self._load
         self._calls = self._calls_on(self._buffers)
         work = self._calls[0](async_op=True)
         work.wait()
@@ -75,8 +97,7 @@ class WeftRunner:
         if load.mode == "graph":
             self._graph = self._capture(self._calls, load.iterations)
             self._info |= self._graph.info()
-            if load.lead:
-                self._ahead = BufferSets(self._memory, case, 1)
+            if self._ahead is not None:
                 self._lead = self._capture(self._calls_on(self._ahead), load.iterations)
             self._sample()
 

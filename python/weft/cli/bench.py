@@ -67,6 +67,13 @@ _NATURAL = click.IntRange(min=0)
     type=click.Choice(["graph", "eager"]),
     help="Replayed graphs, or calls [graph on GPUs where this build has it, else eager].",
 )
+@click.option(
+    "--tensors",
+    type=click.Choice(["weft", "torch"]),
+    default="weft",
+    show_default=True,
+    help="What weft is given: its own tensors (NumPy arrays on simulated devices), or torch's.",
+)
 @click.option("--hot-l2", is_flag=True, help="One set of buffers, which may stay in the L2.")
 @click.option("--devices", help="sim:4, cuda:0,1, cuda:0x4; else all GPUs or 4 simulated devices.")
 @click.option("--algo", default="auto", show_default=True)
@@ -172,21 +179,22 @@ def _weft_runner(fabric: Fabric, driver: Driver | None, options: dict[str, Any])
     from weft.bench.link import ordinals_of
     from weft.bench.weft_runner import WeftRunner
 
-    arguments = {
+    arguments: dict[str, Any] = {
         "algorithm": None if options["algo"] == "auto" else options["algo"],
         "max_blocks": options["max_blocks"],
         "timeout": options["timeout"],
     }
-    if driver is None:
-        return WeftRunner(fabric, **arguments)
-    ordinals = ordinals_of(fabric.devices)
-    there = driver
-    return WeftRunner(
-        fabric,
-        flush=lambda size: there.flush(ordinals, size),
-        synchronize=lambda: there.synchronize(ordinals),
-        **arguments,
-    )
+    names = ["cpu"] * fabric.size
+    if driver is not None:
+        names, ordinals, there = fabric.devices, ordinals_of(fabric.devices), driver
+        arguments["flush"] = lambda size: there.flush(ordinals, size)
+        arguments["synchronize"] = lambda: there.synchronize(ordinals)
+    if options["tensors"] == "torch":
+        from weft.bench.torch_memory import TorchMemory
+
+        wait = arguments.get("synchronize", lambda: None)
+        arguments["memory"] = TorchMemory(names, wait)
+    return WeftRunner(fabric, **arguments)
 
 
 def _sweep(

@@ -121,6 +121,8 @@ def read(options: dict[str, Any]) -> Request:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if options["tensors"] == "torch" and importlib.util.find_spec("torch") is None:
+        raise click.UsageError("--tensors torch needs PyTorch: pip install torch")
     if not 0 <= options["tolerance"] < math.inf:  # NaN is not, either, and would pass every row
         raise click.UsageError("--tolerance is a number of 0 or more")
     _check_files(outputs)
@@ -138,12 +140,13 @@ def read(options: dict[str, Any]) -> Request:
 def _kinds(options: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """Pairs of dtype and op; a collective that does not reduce has ops of its own."""
     from weft.bench.collective import COLLECTIVES
-    from weft.bench.pattern import DTYPES, FLOATS, OPS
+    from weft.bench.pattern import DTYPES, FLOATS, FROM_ML_DTYPES, OPS
 
     own = COLLECTIVES[options["collective"]].ops
     dtypes = _chosen("-d", options["datatype"], DTYPES)
-    if "bfloat16" in dtypes and importlib.util.find_spec("ml_dtypes") is None:
-        raise click.UsageError("bfloat16 needs ml_dtypes: pip install ml_dtypes")
+    foreign = [name for name in dtypes if name in FROM_ML_DTYPES]
+    if foreign and importlib.util.find_spec("ml_dtypes") is None:
+        raise click.UsageError(f"{foreign[0]} needs ml_dtypes: pip install ml_dtypes")
     ops = own or _chosen("-o", options["op"], OPS)
     kinds = tuple((d, op) for d in dtypes for op in ops if op != "avg" or d in FLOATS)
     if not kinds:

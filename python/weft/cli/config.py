@@ -13,6 +13,7 @@ from weft._spec import resolve
 from weft.cli.app import ExitCode
 from weft.cli.output import file_option, note, stdout_console, write_data
 from weft.topology import default_preset
+from weft.tuning import place
 
 __all__ = ["command"]
 
@@ -21,6 +22,7 @@ __all__ = ["command"]
 _READERS: dict[str, Callable[[], object]] = {
     "WEFT_DEVICES": resolve,
     "WEFT_SIM_TOPOLOGY": default_preset,
+    "WEFT_TUNING": lambda: place().tables(),
 }
 
 

@@ -56,7 +56,8 @@ class Base:
         **particular: Any,
     ) -> Any:
         async_op = options.pop("async_op")
-        streams = stream_handles(options.pop("streams"), self._devices)
+        kept: list[object] = []
+        streams = stream_handles(options.pop("streams"), self._devices, kept)
         operation = self._native.collective(
             name,
             inputs,

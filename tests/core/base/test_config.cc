@@ -104,7 +104,7 @@ TEST_CASE("other programs' variables and the build's are left alone") {
 
 TEST_CASE("entries list the whole table with what is in force") {
   const auto entries = config_entries();
-  REQUIRE(entries.size() == 5);
+  REQUIRE(entries.size() == 6);
   CHECK(entries[0].name == "WEFT_TIMEOUT");
   CHECK(entries[0].type == "real");
   CHECK(std::get<double>(entries[0].initial) == 30.0);

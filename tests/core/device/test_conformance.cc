@@ -152,6 +152,38 @@ TEST_CASE("an event never recorded is done; one stream can wait for another") {
   }
 }
 
+TEST_CASE("a stream is idle once what was put on it has happened, and as soon as that is known") {
+  for (const Pair& pair : devices()) {
+    CAPTURE(pair.what);
+    Rig rig(*pair.device);
+    CHECK(pair.device->is_idle(rig.stream));
+    for (int i = 0; i < 200; ++i) {
+      pair.device->copy(rig.stream, rig.memory, rig.host, Bytes(Rig::kBytes));
+      rig.finish();
+      REQUIRE(pair.device->is_idle(rig.stream));
+    }
+  }
+}
+
+TEST_CASE("timed events tell how far apart they happened") {
+  for (const Pair& pair : devices()) {
+    CAPTURE(pair.what);
+    Device& device = *pair.device;
+    Rig rig(device);
+    const Event start = device.create_timed_event();
+    const Event end = device.create_timed_event();
+    device.record(start, rig.stream);
+    rig.finish();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    device.record(end, rig.stream);
+    rig.finish();
+    CHECK(device.elapsed_us(start, end) >= 15'000);
+    CHECK(device.elapsed_us(end, start) <= -15'000);
+    device.destroy_event(start);
+    device.destroy_event(end);
+  }
+}
+
 TEST_CASE("memory has an owner; peers are reached after enable_peer") {
   for (const Pair& pair : devices()) {
     CAPTURE(pair.what);
@@ -200,6 +232,7 @@ TEST_CASE("simulated: a deadline ends a synchronize, and destroying a stream dro
   device.submit(stream, Work::make("sleep", sleep_work, SleepParams{100}));
   device.record(rig.event, stream);
   CHECK_FALSE(device.query(rig.event));
+  CHECK_FALSE(device.is_idle(stream));
   CHECK_FALSE(device.synchronize(rig.event, Deadline::after_ns(1'000'000)));
   device.destroy_stream(stream);
   CHECK(device.query(rig.event));

@@ -1,4 +1,5 @@
-"""Stand-ins for what tests have not got: libcuda and libnccl as ctypes sees them, a whole Fabric.
+"""Stand-ins for what tests have not got: libcuda and libnccl as ctypes sees them, a whole Fabric,
+and the streams of torch.
 
 They move real bytes in host memory. A captured graph keeps what was asked for and does it at each
 launch; a collective happens when the last rank's stream reaches it. The clock ticks a microsecond
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import time
+import types
 from collections import Counter
 
 import numpy as np
@@ -450,3 +452,81 @@ COLLECTIVE_METHODS = {
     "all_reduce", "reduce_scatter", "all_gather", "all_to_all", "broadcast", "reduce", "scatter",
     "gather", "send_recv",
 }  # fmt: skip
+
+
+class FakeTensor(np.ndarray):
+    """What overlap.py asks of a tensor of torch's."""
+
+    device = "cpu"
+
+    def to(self, what):
+        return self.astype(what) if what is np.float32 else self
+
+    def fill_(self, value):
+        self[...] = value
+
+
+class FakeTorch:
+    """Streams and events of torch.cuda on a clock that stands still but for waits.
+
+    product: seconds that a product of matrices takes. stuck: nothing ever ends.
+    """
+
+    float32, bfloat16, __version__ = np.float32, "bfloat16", "fake"
+
+    def __init__(self, product):
+        self.now, self.product, self.stuck, self.current = 0.0, product, False, None
+        self.cuda, torch = self, self
+
+        class Stream:
+            def __init__(self, device, priority=0):
+                self.ready = 0.0
+
+            def enqueue(self, seconds):
+                self.ready = max(self.ready, torch.now) + seconds
+
+        class Event:
+            def __init__(self, enable_timing):
+                assert enable_timing
+
+            def record(self, stream):
+                stream.enqueue(0.0)
+                self.at = stream.ready
+
+            def query(self):
+                if not torch.stuck:
+                    torch.now = max(torch.now, self.at)
+                return not torch.stuck
+
+            def elapsed_time(self, end):
+                return 1e3 * (end.at - self.at)
+
+        self.Stream, self.Event = Stream, Event
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def get_device_properties(self, device):
+        return types.SimpleNamespace(multi_processor_count=132)
+
+    def synchronize(self, device):
+        pass
+
+    def randn(self, *sizes, device, dtype):
+        assert dtype == self.bfloat16
+        return np.zeros(sizes).view(FakeTensor)
+
+    def empty(self, *sizes, device, dtype):
+        return self.randn(*sizes, device=device, dtype=dtype)
+
+    def randint(self, low, high, sizes, device):
+        return np.random.default_rng(1).integers(low, high, sizes).view(FakeTensor)
+
+    def empty_like(self, tensor):
+        return np.empty_like(tensor)
+
+    def mm(self, a, b, out):
+        self.current.enqueue(self.product)

@@ -156,7 +156,9 @@ def test_wrong_use_is_exit_code_2_and_says_what_there_is(arguments, words):
     assert result.stdout == ""  # no header before arguments are refused
 
 
-@pytest.mark.parametrize(("flag", "value"), [("-d", "bfloat16"), ("-o", "avg")])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("-d", "bfloat16"), ("-d", "float8_e5m2"), ("-o", "avg")]
+)
 def test_what_mpi_does_not_have_is_refused(flag, value):
     try:
         mpi.find_mpiexec()

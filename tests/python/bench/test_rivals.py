@@ -87,7 +87,9 @@ def test_a_replay_is_timed_by_the_clock_of_the_devices():
     rig.close()
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int64", "uint8"])
+@pytest.mark.parametrize(
+    "dtype", ["float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "int64", "uint8"]
+)
 @pytest.mark.parametrize("collective", ["all_reduce", "reduce_scatter", "all_to_all"])
 def test_nccl_dtypes(collective, dtype):
     plan = plan_for(collective, 2, dtype=dtype)
@@ -116,6 +118,15 @@ def test_an_older_nccl_exchanges_by_messages_and_has_no_windows():
     rig.close()
     with pytest.raises(RivalUnavailableError, match=r"2\.27 or newer"):
         Rig(plan, symmetric=True, version=22005)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_an_older_nccl_moves_floats_of_8_bits_and_does_not_reduce_them(dtype):
+    nccl = Nccl(FakeNccl(FakeCuda(2), 22305))
+    with pytest.raises(RivalUnavailableError, match=rf"{dtype} from 2\.24 on; this is 2\.23\.5"):
+        nccl_library.require(nccl, [("float32", "sum"), (dtype, "max")])
+    nccl_library.require(nccl, [("float32", "sum"), (dtype, "none")])
+    nccl_library.require(Nccl(FakeNccl(FakeCuda(2), 22403)), [(dtype, "sum")])
 
 
 def test_small_cases_find_a_cold_cache_and_large_ones_rotate():
@@ -258,6 +269,9 @@ def test_torch_is_refused_where_it_has_nothing_to_offer(monkeypatch):
     ]:
         with pytest.raises(RivalUnavailableError, match="torch"):
             torch_symm.refuse("torch", collective, dtype, op)
+    for impl in ("torch", "torch-nccl"):
+        with pytest.raises(RivalUnavailableError, match="no sum of float8_e5m2"):
+            torch_symm.refuse(impl, "all_reduce", "float8_e5m2", "sum")
 
 
 WORKER = """

@@ -85,6 +85,7 @@ def start(
             # Its own processes, too, must find multicast off.
             nccl = nccl or nccl_library.load(nccl_library.find(nccl_path))
             versions["nccl"] = nccl.version()
+            nccl_library.require(nccl, plan.kinds)
             runner = NcclRunner(
                 nccl,
                 driver,

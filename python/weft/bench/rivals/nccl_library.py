@@ -9,7 +9,7 @@ import ctypes
 import importlib.util
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ctypes import byref, c_int, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,17 @@ from weft._errors import named
 from weft.bench.collective import Case
 from weft.bench.runner import RivalUnavailableError
 
-__all__ = ["DTYPES", "OPS", "Nccl", "find", "load", "refuse"]
+__all__ = ["DTYPES", "OPS", "Nccl", "find", "load", "refuse", "require"]
 
 #: ncclDataType_t and ncclRedOp_t.
 DTYPES = {
     "int8": 0, "uint8": 1, "int32": 2, "int64": 4, "float16": 6, "float32": 7, "float64": 8,
-    "bfloat16": 9,
+    "bfloat16": 9, "float8_e4m3fn": 10, "float8_e5m2": 11,
 }  # fmt: skip
 OPS = {"sum": 0, "prod": 1, "max": 2, "min": 3, "avg": 4}
 _BYTE = DTYPES["uint8"]
 _SYMMETRIC = 1  # NCCL_WIN_COLL_SYMMETRIC
+_FLOAT8_SINCE = 22400
 
 #: One call: the function and its arguments.
 Call = tuple[Any, tuple[Any, ...]]
@@ -44,6 +45,15 @@ def refuse(case_op: str, dtype: str, ranks: int) -> None:
         raise RivalUnavailableError(
             "NCCL multiplies by 1/n before it adds: avg is exact only for 2, 4, 8, ... ranks"
         )
+
+
+def require(nccl: Nccl, kinds: Iterable[tuple[str, str]]) -> None:
+    """RivalUnavailableError where this version does not reduce one of the (dtype, op) `kinds`."""
+    for dtype, op in kinds:
+        if op in OPS and dtype.startswith("float8") and nccl.number() < _FLOAT8_SINCE:
+            raise RivalUnavailableError(
+                f"NCCL reduces {dtype} from 2.24 on; this is {nccl.version()}"
+            )
 
 
 def find(path: str | None = None) -> str:
@@ -104,9 +114,14 @@ class Nccl:
 
     def version(self) -> str:
         """E.g. "2.28.9"."""
+        number = self.number()
+        return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+    def number(self) -> int:
+        """The version as NCCL counts, e.g. 22809."""
         number = c_int()
         self.call("ncclGetVersion", byref(number))
-        return f"{number.value // 10000}.{number.value // 100 % 100}.{number.value % 100}"
+        return number.value
 
     def communicators(self, ordinals: Sequence[int], timeout: float) -> list[c_void_p]:
         """One for each device, all of this process. CollectiveTimeout after `timeout` seconds."""

@@ -38,7 +38,8 @@ def refuse(impl: str, collective: str, dtype: str, op: str) -> None:
         raise RivalUnavailableError(
             f"torch's symmetric memory has no {op} of {dtype}, only sum of {', '.join(DTYPES)}"
         )
-    if impl == "torch-nccl" and (dtype == "bool" or dtype == "int16" or op == "avg"):
+    without = dtype in ("bool", "int16") or dtype.startswith("float8") or op == "avg"
+    if impl == "torch-nccl" and without:
         raise RivalUnavailableError(f"{impl} has no {op} of {dtype} here; compare without it")
 
 

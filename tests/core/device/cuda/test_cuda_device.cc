@@ -16,12 +16,15 @@ struct Driver {
   cudaError_t malloc = cudaSuccess;
   cudaError_t fill = cudaSuccess;
   cudaError_t event_query = cudaSuccess;
+  cudaError_t stream_query = cudaSuccess;
   cudaError_t enable_peer = cudaSuccess;
+  cudaError_t attribute = cudaSuccess;
   cudaError_t pending = cudaSuccess;  // CUDA's last error
   CUresult create = CUDA_SUCCESS;
   CUresult map = CUDA_SUCCESS;
   CUresult grant = CUDA_SUCCESS;
   cudaMemoryType memory_type = cudaMemoryTypeDevice;
+  cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
   int owner = 0;
   int current = 3;
   int asked = 0;         // which device is current
@@ -57,6 +60,14 @@ void fill_runtime(CudaApi& api) {
   };
   api.device_synchronize = [] { return cudaSuccess; };
   api.event_query = [](cudaEvent_t) { return answer(driver.event_query); };
+  api.stream_query = [](cudaStream_t) { return answer(driver.stream_query); };
+  api.thread_exchange_stream_capture_mode = [](cudaStreamCaptureMode* mode) {
+    return std::swap(*mode, driver.capture_mode), cudaSuccess;
+  };
+  api.device_get_attribute = [](int* value, cudaDeviceAttr which, int) {
+    *value = which == cudaDevAttrComputeCapabilityMajor ? 10 : 3;
+    return answer(driver.attribute);
+  };
   api.device_can_access_peer = [](int* yes, int, int) { return *yes = 1, cudaSuccess; };
   api.device_enable_peer_access = [](int, unsigned) {
     ++driver.peers_enabled;
@@ -68,6 +79,7 @@ void fill_runtime(CudaApi& api) {
     attributes->device = driver.owner;
     return cudaSuccess;
   };
+  api.thread_exchange_stream_capture_mode = [](cudaStreamCaptureMode*) { return cudaSuccess; };
   api.get_last_error = [] { return std::exchange(driver.pending, cudaSuccess); };
   api.get_error_name = [](cudaError_t) { return "cudaErrorFake"; };
   api.get_error_string = [](cudaError_t) { return "as told"; };
@@ -148,6 +160,16 @@ TEST_CASE("a fill reaches its bytes; a failed one is named") {
   CHECK(error->message().find("cudaMemsetAsync") != std::string::npos);
 }
 
+TEST_CASE("the generation is the compute capability, or the error that the driver told") {
+  const FakeCuda fake;
+  const CudaDevice device(1);
+  CHECK(device.generation() == 103);
+  driver.attribute = cudaErrorInvalidValue;
+  const auto error = error_of([&] { device.generation(); });
+  REQUIRE(error);
+  CHECK(error->message().find("cudaDeviceGetAttribute") != std::string::npos);
+}
+
 TEST_CASE("in a scope the device is made current once, and what was current comes back") {
   const FakeCuda fake;
   CudaDevice device(1);
@@ -201,6 +223,23 @@ TEST_CASE("an event that is not there yet is no error, and waiting for it ends")
   const auto error = error_of([&] { device.synchronize({}, Deadline::never()); });
   REQUIRE(error);
   CHECK(error->code() == ErrorCode::device_lost);
+}
+
+TEST_CASE(
+    "a stream that is busy is no error; to ask leaves captures and the current device alone") {
+  const FakeCuda fake;
+  CudaDevice device(1);
+  CHECK(device.is_idle({}));
+  driver.stream_query = cudaErrorNotReady;
+  CHECK_FALSE(device.is_idle({}));
+  CHECK(driver.pending == cudaSuccess);
+  driver.stream_query = cudaErrorIllegalAddress;
+  const auto error = error_of([&] { device.is_idle({}); });
+  REQUIRE(error);
+  CHECK(error->code() == ErrorCode::device_lost);
+  CHECK(error->message().find("cudaStreamQuery on cuda:1") != std::string::npos);
+  CHECK(driver.capture_mode == cudaStreamCaptureModeGlobal);
+  CHECK(driver.current == 3);
 }
 
 TEST_CASE("a shared segment that fails half way gives everything back") {
