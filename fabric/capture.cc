@@ -140,20 +140,21 @@ void Fabric::look_at_captures() {
 std::shared_ptr<Operation> Fabric::record(const PrepareFn& prepare, std::int64_t enqueue_ns) {
   auto operation = std::make_shared<Operation>(*this);
   operation->begin(next_id_, enqueue_ns);
+  operation->recorded_for_ = recording_->token_;
   prepare(*operation);
   ++next_id_;
   recording_->operations_.push_back(operation);
   return operation;
 }
 
-void Fabric::begin_capture() {
+void Fabric::begin_capture(std::uint64_t token) {
   if (forked()) check_usable();
   const MutexLock lock(launch_mutex_);
   check_usable();
   if (recording_) fail(ErrorCode::invalid_argument, "the fabric is already being captured");
   std::vector<Device*> devices;
   for (const RankState& rank : ranks_) devices.push_back(rank.device);
-  recording_ = std::make_shared<Graph>(std::move(devices));
+  recording_ = std::make_shared<Graph>(std::move(devices), token);
 }
 
 std::shared_ptr<Graph> Fabric::end_capture() {
@@ -172,9 +173,9 @@ std::shared_ptr<Graph> Fabric::end_capture() {
   return graph;
 }
 
-void Fabric::drop_capture() noexcept {
+void Fabric::drop_capture(std::uint64_t token) noexcept {
   const MutexLock lock(launch_mutex_);
-  recording_.reset();
+  if (recording_ && recording_->token_ == token) recording_.reset();
 }
 
 bool Fabric::capturing() const {

@@ -83,10 +83,12 @@ class Fabric {
   std::shared_ptr<Operation> launch(const PrepareFn& prepare,
                                     std::span<const Stream> user_streams = {});
   // What is launched between the two calls is recorded and not done; its operations look as if they
-  // had ended. InvalidArgument for a second capture at once, or an end without a begin.
-  void begin_capture();
+  // had ended. InvalidArgument for a second capture at once, or an end without a begin. `token`,
+  // not 0, is the caller's: its operations tell it (Operation::recorded_for), and only the capture
+  // that has it is dropped.
+  void begin_capture(std::uint64_t token = 1);
   std::shared_ptr<Graph> end_capture();
-  void drop_capture() noexcept;
+  void drop_capture(std::uint64_t token = 1) noexcept;
   bool capturing() const;
   // Are these streams, one a rank or none, being captured into their caller's graph? Throws
   // InvalidArgument if only some are, or if ranks of one device share one.

@@ -93,9 +93,10 @@ std::optional<Error> error_from_records(std::span<const FaultRecord> records, Wo
   }
   ErrorContext context{.rank = late->rank, .step = late->step, .culprits = find_culprits(ranks)};
   if (context.culprits.empty()) context.culprits = {late->rank};  // it waited for nobody else
+  const char* whose = context.culprits.size() > 1 ? "their" : "its";
   const std::string culprits = list_of(context.culprits);
   return Error(ErrorCode::collective_timeout,
-               concat(kind, " #", id, ": ", culprits, " did not do their part within ",
+               concat(kind, " #", id, ": ", culprits, " did not do ", whose, " part within ",
                       static_cast<double>(timeout_ns) * 1e-9, " s; ", describe(*late)),
                std::move(context));
 }

@@ -11,6 +11,7 @@
 // Thread safety: none of its own; Fabric's methods take the launch lock.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,7 +23,8 @@ namespace weft::fabric {
 
 class Graph {
  public:
-  explicit Graph(std::vector<Device*> devices) : devices_(std::move(devices)) {}
+  Graph(std::vector<Device*> devices, std::uint64_t token)
+      : devices_(std::move(devices)), token_(token) {}
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
@@ -37,6 +39,7 @@ class Graph {
 
   HomeProcess home_{};
   std::vector<Device*> devices_;  // one a rank
+  std::uint64_t token_;           // of the capture
   std::vector<std::shared_ptr<Operation>> operations_;
   bool joint_ = false;
   std::vector<DeviceGraph> graphs_;  // one a rank; joint: one

@@ -65,6 +65,9 @@ class Operation {
 
   std::uint64_t id() const { return id_; }
   const OperationInfo& info() const { return info_; }
+  // The token of the capture that it was recorded for (Fabric::begin_capture), and so not done; 0
+  // where it was launched.
+  std::uint64_t recorded_for() const { return recorded_for_; }
 
   // For prepare(): what is told of it, room for the plan, one work a rank (a work without a
   // function does nothing), and what must outlive the operation: storages, tables.
@@ -123,6 +126,7 @@ class Operation {
   HomeProcess home_{};
   std::vector<Device*> devices_;  // one a rank; they outlive the fabric
   std::uint64_t id_ = 0;
+  std::uint64_t recorded_for_ = 0;  // set before anybody else holds it, and for good
   OperationInfo info_{};
   alignas(64) std::array<std::byte, kParamBytes> params_{};
   std::vector<Work> works_;

@@ -31,6 +31,9 @@ struct Allowed {
 };
 [[maybe_unused]] constexpr Allowed any() { return {}; }
 [[maybe_unused]] constexpr Allowed above(double low) { return {low, kInfinity, false, {}}; }
+[[maybe_unused]] constexpr Allowed above_to(double low, double high) {
+  return {low, high, false, {}};
+}
 [[maybe_unused]] constexpr Allowed at_least(double low) { return {low, kInfinity, true, {}}; }
 [[maybe_unused]] constexpr Allowed between(double low, double high) {
   return {low, high, true, {}};
@@ -40,12 +43,35 @@ struct Allowed {
 }
 enum class Audience { user, internal };
 
+// The text, if it is UTF-8; else with \xNN for every byte that is not ASCII.
+std::string printable(std::string_view text) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string escaped;
+  bool valid = true;
+  std::size_t following = 0;  // bytes that the character still has
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80) {
+      valid = valid && following == 0;
+      escaped += c;
+      continue;
+    }
+    const bool continues = byte < 0xc0;
+    valid = valid && continues == (following > 0) && byte != 0xc0 && byte != 0xc1 && byte < 0xf5;
+    following = continues ? following - (following > 0) : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+    escaped += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+  }
+  return valid && following == 0 ? std::string(text) : escaped;
+}
+
 std::string range_text(const char* noun, const Allowed& allowed) {
   std::string text = noun;
-  if (std::isfinite(allowed.low) && std::isfinite(allowed.high)) {
+  const bool limited = std::isfinite(allowed.high);
+  if (std::isfinite(allowed.low) && allowed.low_itself && limited) {
     text += concat(" from ", allowed.low, " to ", allowed.high);
   } else if (std::isfinite(allowed.low)) {
     text += concat(allowed.low_itself ? " of at least " : " above ", allowed.low);
+    if (limited) text += concat(" and at most ", allowed.high);
   }
   return text;
 }
@@ -110,6 +136,11 @@ template <class Value>
 void assign(Value& field, const char* name, const std::string& text, const Allowed& allowed,
             std::vector<ParsedConfig::Problem>& problems) {
   if (text.empty()) return;
+  const std::string shown = printable(text);
+  if (shown != text) {
+    problems.push_back({name, concat(name, " is '", shown, "', but must be UTF-8")});
+    return;
+  }
   if (const std::optional<Value> value = parse_value(text, allowed, field)) {
     field = *value;
   } else {
@@ -165,7 +196,7 @@ std::string unknown_warning(const std::string& variable) {
     }
   }
   const std::string hint = nearest.empty() ? "" : concat("; did you mean ", nearest, "?");
-  return concat("unknown environment variable ", variable, hint);
+  return concat("unknown environment variable ", printable(variable), hint);
 }
 
 Environment process_environment() {

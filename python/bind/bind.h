@@ -19,6 +19,12 @@ void bind_stream(nb::module_& module);
 void bind_event(nb::module_& module);
 void bind_fabric(nb::module_& module);
 
+// Lets daemon threads come to rest where the interpreter ends, instead of ending the process.
+void rest_at_finalization();
+// callable(*args, **kwargs), for what may run Python code: a thread that is ended in there rests
+// too.
+nb::object call_python(nb::handle callable, const nb::tuple& args, const nb::dict& kwargs);
+
 // The Python exception object of an error, with all its fields.
 nb::object exception_of(const Error& error);
 // The error that such an object stands for; InvalidArgument with its type and text if none of

@@ -112,7 +112,8 @@ std::vector<TensorList> import_lists(const nb::list& lists, const std::vector<St
                                      bool& borrowed) {
   std::vector<TensorList> result;
   for (std::size_t r = 0; r < lists.size(); ++r) {
-    result.push_back(import_list(lists[r], stream_of(streams, r)));
+    const Stream stream = stream_of(streams, r);
+    result.push_back(of_rank("all_reduce", r, [&] { return import_list(lists[r], stream); }));
   }
   for (const TensorList& list : result) {
     for (const Tensor& tensor : list) borrowed = borrowed && tensor.storage()->is_borrowed();

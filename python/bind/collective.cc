@@ -101,7 +101,8 @@ std::optional<std::vector<std::int64_t>> current_streams(const Fabric& fabric,
     streams.push_back(*stream);
   }
   if (streams.size() == ranks) return streams;
-  const nb::object found = nb::module_::import_("weft._call").attr("current_streams")(tensors);
+  const nb::object current = nb::module_::import_("weft._call").attr("current_streams");
+  const nb::object found = call_python(current, nb::make_tuple(tensors), nb::dict());
   return nb::cast<std::optional<std::vector<std::int64_t>>>(found);
 }
 
@@ -117,9 +118,9 @@ class Importer {
  public:
   // `current`: the libraries of these tensors, one a rank, work on the streams now. `chosen`: the
   // streams are not the default ones, and may be captured.
-  Importer(const Fabric& fabric, const std::vector<Stream>& streams, const nb::list* current,
-           bool chosen)
-      : fabric_(fabric), streams_(streams), current_(current) {
+  Importer(const std::string& collective, const Fabric& fabric, const std::vector<Stream>& streams,
+           const nb::list* current, bool chosen)
+      : collective_(collective), fabric_(fabric), streams_(streams), current_(current) {
     if (!chosen) capturing_ = false;
   }
 
@@ -127,7 +128,9 @@ class Importer {
     std::vector<Tensor> result;
     for (std::size_t r = 0; r < list.size(); ++r) {
       const nb::object object = list[r];
-      result.push_back(import_member(object, consumer_of(object, r)));
+      result.push_back(of_rank(collective_, r, [&] {
+        return import_member(object, consumer_of(object, r));
+      }));
     }
     return result;
   }
@@ -142,6 +145,7 @@ class Importer {
     return *capturing_ ? kNoOrdering : consumer_stream(streams_, rank);
   }
 
+  const std::string& collective_;
   const Fabric& fabric_;
   const std::vector<Stream>& streams_;
   const nb::list* current_;
@@ -169,7 +173,7 @@ OperationHandle run_collective(const std::shared_ptr<Fabric>& fabric, const std:
       return collectives::run(*fabric, call.call, std::move(bucket), call.options);
     });
   }
-  const Importer importer(*fabric, call.streams, current ? &*current : nullptr,
+  const Importer importer(collective, *fabric, call.streams, current ? &*current : nullptr,
                           stream_handles.has_value());
   const std::vector<Tensor> inputs = importer.tensors_of(tensors);
   const std::vector<Tensor> outputs = out ? importer.tensors_of(*out) : inputs;
@@ -236,14 +240,27 @@ OperationHandle run_rank_collective(const std::shared_ptr<Fabric>& fabric, int r
 }  // namespace
 
 void bind_collectives(nb::class_<Fabric>& type) {
-  type.def("collective", run_collective, nb::arg("name"), nb::arg("tensors"), nb::arg("out").none(),
+  const auto of_all = [](const std::shared_ptr<Fabric>& f, const std::string& name,
+                         const nb::list& tensors, const std::optional<nb::list>& out,
+                         const nb::dict& arguments,
+                         std::optional<std::vector<std::int64_t>> streams) {
+    return with_devices(
+        *f, [&] { return run_collective(f, name, tensors, out, arguments, std::move(streams)); });
+  };
+  const auto of_one = [](const std::shared_ptr<Fabric>& f, int rank, const std::string& name,
+                         nb::handle tensor, nb::handle out, const nb::dict& arguments,
+                         std::optional<std::int64_t> stream) {
+    return with_devices(
+        *f, [&] { return run_rank_collective(f, rank, name, tensor, out, arguments, stream); });
+  };
+  type.def("collective", of_all, nb::arg("name"), nb::arg("tensors"), nb::arg("out").none(),
            nb::arg("arguments"), nb::arg("streams").none(),
            "Check and launch a collective on all ranks.")
       .def("current_streams", current_streams, nb::arg("tensors"),
            "The streams that the libraries of these tensors, one a rank, work on now.")
-      .def("rank_collective", run_rank_collective, nb::arg("rank"), nb::arg("name"),
-           nb::arg("tensor").none(), nb::arg("out").none(), nb::arg("arguments"),
-           nb::arg("stream").none(), "Meet the other ranks, then the same.")
+      .def("rank_collective", of_one, nb::arg("rank"), nb::arg("name"), nb::arg("tensor").none(),
+           nb::arg("out").none(), nb::arg("arguments"), nb::arg("stream").none(),
+           "Meet the other ranks, then the same.")
       .def("refuse", refuse, nb::arg("rank"), nb::arg("exception"),
            "Instead of meeting them: every other rank's call ends with that exception's text.")
       .def(
@@ -259,10 +276,11 @@ void bind_collectives(nb::class_<Fabric>& type) {
           "rank_barrier",
           [](const std::shared_ptr<Fabric>& f, int rank, double timeout) {
             const std::int64_t ns = timeout_ns(timeout);
-            OperationHandle handle =
-                interruptible(f, [&](const collectives::Interrupted& interrupted) {
-                  return collectives::barrier(*f, Rank(rank), ns, interrupted);
-                });
+            OperationHandle handle = with_devices(*f, [&] {
+              return interruptible(f, [&](const collectives::Interrupted& interrupted) {
+                return collectives::barrier(*f, Rank(rank), ns, interrupted);
+              });
+            });
             wait_ns(handle, ns ? ns : f->timeout_ns());
           },
           nb::arg("rank"), nb::arg("timeout"));

@@ -108,7 +108,7 @@ Tensor borrow_array(nb::handle array, Alignment alignment) {
   const std::optional<DType> dtype = array_dtype(array, *info);
   if (!dtype) {
     fail(ErrorCode::dtype_mismatch, "arrays of ", text_of(array.attr("dtype")),
-         " are not supported");
+         " are not supported; these are: ", known_dtypes());
   }
   Layout layout = array_layout(*info);
   if (alignment == Alignment::needed && !(info->flags & kAligned) && layout.elements() > 0) {
@@ -159,10 +159,29 @@ class CurrentCudaDevice {
   int previous_;
 };
 
+// What __dlpack_device__ says: a device type of DLPack, and which one of it.
+std::pair<std::int64_t, int> producer_device(nb::handle object) {
+  const nb::object method = object.attr("__dlpack_device__");
+  const nb::object said = call_python(method, nb::tuple(), nb::dict());
+  if (nb::isinstance<nb::tuple>(said) && nb::len(said) == 2) {
+    const nb::object type = nb::steal(PyNumber_Index(nb::object(said[0]).ptr()));
+    const nb::object ordinal = nb::steal(PyNumber_Index(nb::object(said[1]).ptr()));
+    PyErr_Clear();
+    std::int64_t type_number = 0;
+    int number = 0;
+    if (type.is_valid() && ordinal.is_valid() && nb::try_cast(type, type_number) &&
+        nb::try_cast(ordinal, number)) {
+      return {type_number, number};
+    }
+  }
+  fail(ErrorCode::invalid_argument, "__dlpack_device__ of ", name_of_type(object),
+       " must give (device type, index), not ", repr_of(said));
+}
+
 nb::object call_dlpack(nb::handle object, std::int64_t consumer_stream) {
-  const nb::object device = object.attr("__dlpack_device__")();
-  const bool on_cuda = nb::cast<std::int64_t>(nb::int_(device[0])) == dlpack::kCuda;
-  const CurrentCudaDevice current(on_cuda ? nb::cast<int>(nb::int_(device[1])) : -1);
+  const auto [type, ordinal] = producer_device(object);
+  const bool on_cuda = type == dlpack::kCuda;
+  const CurrentCudaDevice current(on_cuda ? ordinal : -1);
   nb::dict arguments;
   if (on_cuda) {
     arguments["stream"] = consumer_stream == 0 ? 1 : consumer_stream;
@@ -170,12 +189,13 @@ nb::object call_dlpack(nb::handle object, std::int64_t consumer_stream) {
   nb::dict versioned;
   versioned.update(arguments);
   versioned["max_version"] = nb::make_tuple(dlpack::kMajorVersion, dlpack::kMinorVersion);
+  const nb::object method = object.attr("__dlpack__");
   try {
-    return object.attr("__dlpack__")(**versioned);
+    return call_python(method, nb::tuple(), versioned);
   } catch (nb::python_error& error) {
     if (!error.matches(PyExc_TypeError)) throw;
   }
-  return object.attr("__dlpack__")(**arguments);  // a producer from before max_version
+  return call_python(method, nb::tuple(), arguments);  // a producer from before max_version
 }
 
 template <class Struct>
@@ -287,11 +307,15 @@ DType parse_dtype(nb::handle object) {
     }
   }
   if (const std::optional<DType> dtype = dtype_named(name)) return *dtype;
+  fail(ErrorCode::dtype_mismatch, name, " is not a dtype of weft: ", known_dtypes());
+}
+
+std::string known_dtypes() {
   std::string known;
   for (int i = 0; i < kDTypeCount; ++i) {
     known += concat(i ? ", " : "", dtype_name(static_cast<DType>(i)));
   }
-  fail(ErrorCode::dtype_mismatch, name, " is not a dtype of weft: ", known);
+  return known;
 }
 
 DeviceId parse_device(nb::handle object) {

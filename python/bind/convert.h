@@ -61,6 +61,7 @@ std::optional<DType> ml_dtype(nb::handle array);
 
 // weft.float32, "float32", numpy.float32 or a numpy.dtype. Throws DTypeMismatch.
 DType parse_dtype(nb::handle object);
+std::string known_dtypes();            // their names, for messages
 nb::object dtype_object(DType dtype);  // always the same object for one dtype
 // A weft.Device or its name; None is the host. Throws InvalidArgument.
 DeviceId parse_device(nb::handle object);
@@ -71,6 +72,19 @@ std::vector<std::int64_t> parse_sizes(nb::handle object);
 // The same of arguments: zeros(2, 3) or zeros((2, 3)).
 std::vector<std::int64_t> parse_size_arguments(const nb::args& size);
 nb::object numbers_tuple(std::span<const std::int64_t> numbers);
+
+// f() for a rank of a collective: its errors say which.
+template <class F>
+auto of_rank(const std::string& collective, std::size_t rank, const F& f) {
+  try {
+    return f();
+  } catch (const Error& error) {
+    ErrorContext context = error.context();
+    context.rank = static_cast<int>(rank);
+    throw Error(error.code(), concat(collective, ": rank ", rank, ": ", error.message()),
+                std::move(context));
+  }
+}
 
 // Runs f without the GIL where it moves more than 64 KiB.
 template <class F>

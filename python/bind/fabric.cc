@@ -85,6 +85,10 @@ std::vector<std::vector<bool>> peer_access(const Fabric& fabric) {
 
 void copy(Fabric& fabric, nb::handle from, nb::handle to) {
   fabric.check_usable();
+  if (fabric.capturing()) {
+    fail(ErrorCode::invalid_argument,
+         "copy is done at once and not recorded: it cannot be asked for during a capture");
+  }
   const Tensor source = import_tensor(from, 0, Alignment::any);
   const Tensor target = import_tensor(to, 0, Alignment::any);
   const nb::gil_scoped_release released;
@@ -154,7 +158,7 @@ void bind_fabric(nb::module_& module) {
       .def_prop_ro("topology", [](const Fabric& f) { return f.topology(); })
       .def_prop_ro("closed", &Fabric::closed, Released())
       .def("peer_access", peer_access)
-      .def("copy", copy, nb::arg("src"), nb::arg("dst"))
+      .def("copy", copy, nb::arg("src").none(), nb::arg("dst").none())
       .def("plan_fault", plan_fault, nb::arg("rank"), nb::arg("step"), nb::arg("action"),
            nb::arg("delay") = 0.0, "Tests: the fault that the next operations meet.")
       .def(

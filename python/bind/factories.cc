@@ -60,11 +60,17 @@ Tensor arange(nb::handle start, nb::handle end, nb::handle step, nb::handle dtyp
   const nb::object first = end.is_none() ? nb::object(nb::int_(0)) : nb::borrow(start);
   const nb::object last = nb::borrow(end.is_none() ? start : end);
   const DeviceId where = parse_device(device);
+  for (const nb::handle number : {nb::handle(first), nb::handle(last), step}) {
+    if (PyIndex_Check(number.ptr())) parse_integer(number, "arange:");  // NumPy's would wrap
+  }
   try {
     const nb::object array = nb::module_::import_("numpy").attr("arange")(
         first, last, step, integers ? "int64" : "float64");
     return tensor_from_array(array, type, where, true);
   } catch (nb::python_error& error) {
+    if (error.matches(PyExc_MemoryError)) {
+      fail(ErrorCode::out_of_memory, "arange: ", text_of(error.value()));
+    }
     if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_ArithmeticError) &&
         !error.matches(PyExc_TypeError)) {
       throw;
@@ -105,6 +111,11 @@ Tensor from_dlpack(nb::handle object, nb::handle device, std::optional<bool> cop
          where.str(), " without a copy");
   }
   return move_to(tensor, where);
+}
+
+const Tensor& tensor_argument(nb::handle input, const char* function) {
+  if (nb::isinstance<Tensor>(input)) return nb::cast<const Tensor&>(input);
+  fail(ErrorCode::invalid_argument, function, " takes a weft.Tensor, not ", name_of_type(input));
 }
 
 DeviceId device_like(const Tensor& tensor, nb::handle device) {
@@ -167,11 +178,12 @@ void bind_filled(nb::module_& module) {
 void bind_like(nb::module_& module) {
   module.def(
       "zeros_like",
-      [](const Tensor& like, nb::handle dtype, nb::handle device) {
+      [](nb::handle input, nb::handle dtype, nb::handle device) {
+        const Tensor& like = tensor_argument(input, "zeros_like");
         return zeros(like.layout().sizes(), dtype_or(dtype, like.dtype()),
                      device_like(like, device));
       },
-      "input"_a, nb::kw_only(), "dtype"_a = nb::none(), "device"_a = nb::none(),
+      "input"_a.none(), nb::kw_only(), "dtype"_a = nb::none(), "device"_a = nb::none(),
       nb::sig("def zeros_like(input: Tensor, *, dtype: DType | str | type | "
               "numpy.dtype[typing.Any] | None = None, "
               "device: Device | str | None = None) -> Tensor"),
@@ -180,11 +192,12 @@ void bind_like(nb::module_& module) {
       "tensor([0., 0.], dtype=float32, device='sim:0')\n");
   module.def(
       "ones_like",
-      [](const Tensor& like, nb::handle dtype, nb::handle device) {
+      [](nb::handle input, nb::handle dtype, nb::handle device) {
+        const Tensor& like = tensor_argument(input, "ones_like");
         return filled(like.layout().sizes(), nb::int_(1), dtype_or(dtype, like.dtype()),
                       device_like(like, device));
       },
-      "input"_a, nb::kw_only(), "dtype"_a = nb::none(), "device"_a = nb::none(),
+      "input"_a.none(), nb::kw_only(), "dtype"_a = nb::none(), "device"_a = nb::none(),
       nb::sig("def ones_like(input: Tensor, *, dtype: DType | str | type | numpy.dtype[typing.Any] "
               "| None = None, "
               "device: Device | str | None = None) -> Tensor"),
@@ -193,11 +206,12 @@ void bind_like(nb::module_& module) {
       "[True, True]\n");
   module.def(
       "empty_like",
-      [](const Tensor& like, nb::handle dtype, nb::handle device) {
+      [](nb::handle input, nb::handle dtype, nb::handle device) {
+        const Tensor& like = tensor_argument(input, "empty_like");
         return Tensor::empty(like.layout().sizes(), dtype_or(dtype, like.dtype()),
                              device_like(like, device));
       },
-      "input"_a, nb::kw_only(), "dtype"_a = nb::none(), "device"_a = nb::none(),
+      "input"_a.none(), nb::kw_only(), "dtype"_a = nb::none(), "device"_a = nb::none(),
       nb::sig("def empty_like(input: Tensor, *, dtype: DType | str | type | "
               "numpy.dtype[typing.Any] | None = None, "
               "device: Device | str | None = None) -> Tensor"),
@@ -206,11 +220,12 @@ void bind_like(nb::module_& module) {
       "Device('sim:2')\n");
   module.def(
       "full_like",
-      [](const Tensor& like, nb::handle value, nb::handle dtype, nb::handle device) {
+      [](nb::handle input, nb::handle value, nb::handle dtype, nb::handle device) {
+        const Tensor& like = tensor_argument(input, "full_like");
         return filled(like.layout().sizes(), value, dtype_or(dtype, like.dtype()),
                       device_like(like, device));
       },
-      "input"_a, "fill_value"_a.none(), nb::kw_only(), "dtype"_a = nb::none(),
+      "input"_a.none(), "fill_value"_a.none(), nb::kw_only(), "dtype"_a = nb::none(),
       "device"_a = nb::none(),
       nb::sig("def full_like(input: Tensor, fill_value: object, *, dtype: DType | str | type | "
               "numpy.dtype[typing.Any] | None = None, "
@@ -236,8 +251,8 @@ void bind_imports(nb::module_& module) {
       "DTypeMismatch for elements that are no real numbers.\n\n"
       ">>> weft.tensor([[1, 2], [3, 4]], dtype=weft.float64, device=\"sim:0\")[1].tolist()\n"
       "[3.0, 4.0]\n");
-  module.def("arange", arange, "start"_a.none(), "end"_a = nb::none(), "step"_a = 1, nb::kw_only(),
-             "dtype"_a = nb::none(), "device"_a = nb::none(),
+  module.def("arange", arange, "start"_a.none(), "end"_a = nb::none(), "step"_a.none() = 1,
+             nb::kw_only(), "dtype"_a = nb::none(), "device"_a = nb::none(),
              nb::sig("def arange(start: float, end: float | None = None, step: float = 1, *, "
                      "dtype: DType | str | type | numpy.dtype[typing.Any] | None = None, device: "
                      "Device | str | None = None) -> Tensor"),

@@ -8,6 +8,7 @@ namespace weft::python {
 NB_MODULE(_weft, module) {
   module.doc() = "The native part of weft. Private: import weft instead.";
   module.attr("__version__") = kBuildInfo.version;
+  rest_at_finalization();
   bind_errors(module);
   bind_config(module);
   bind_tensor(module);

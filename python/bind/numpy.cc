@@ -100,7 +100,7 @@ std::string array_kind(nb::handle array) {
 void check_numeric(nb::handle array) {
   if (std::string("biuf").find(array_kind(array)) != std::string::npos) return;
   fail(ErrorCode::dtype_mismatch, "elements of ", text_of(array.attr("dtype")),
-       " are not supported");
+       " are not supported; these are: ", known_dtypes());
 }
 
 // The least and greatest value of an integer dtype, as Python integers.
@@ -126,6 +126,17 @@ DType natural_dtype(nb::handle array) {
   const std::string kind = array_kind(array);
   if (kind == "b") return DType::bool_;
   return kind == "f" ? DType::f32 : DType::i64;
+}
+
+// Python's integers have any size, NumPy's have not.
+nb::object fill_number(nb::handle value, DType dtype) {
+  int overflow = 0;
+  if (PyLong_Check(value.ptr())) PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+  if (overflow == 0) return nb::borrow(value);
+  nb::object number = nb::steal(is_floating(dtype) ? PyNumber_Float(value.ptr()) : nullptr);
+  PyErr_Clear();
+  if (number.is_valid()) return number;
+  fail(ErrorCode::invalid_argument, text_of(value), " does not fit in ", dtype_name(dtype));
 }
 
 }  // namespace
@@ -158,7 +169,10 @@ Tensor tensor_from_array(nb::handle array, DType dtype, DeviceId device, bool st
     const QuietCasts quiet;
     converted = array.attr("astype")(by_float32 ? "float32" : dtype_name(dtype));
   }
-  const Tensor borrowed = import_tensor(numpy().attr("require")(converted, nb::none(), "A"), -1);
+  const nb::object require = numpy().attr("require");
+  const nb::object aligned =
+      call_python(require, nb::make_tuple(converted, nb::none(), "A"), nb::dict());
+  const Tensor borrowed = import_tensor(aligned, -1);
   return by_float32 && !same ? move_to(narrowed(borrowed, dtype), device)
                              : clone_to(borrowed, device);
 }
@@ -187,9 +201,10 @@ Tensor cast(const Tensor& tensor, DType dtype) {
 }
 
 void fill(const Tensor& tensor, nb::handle value) {
-  const nb::object array = number_array(value);
+  const nb::object array = number_array(fill_number(value, tensor.dtype()));
   if (nb::cast<int>(array.attr("ndim")) != 0) {
-    fail(ErrorCode::shape_mismatch, "a fill value is one number");
+    fail(ErrorCode::shape_mismatch, "one number is written to every element, not a ",
+         name_of_type(value), "; elements of their own are those of a tensor or array");
   }
   const bool on_cuda = tensor.device().kind == DeviceKind::cuda;
   const Tensor one =

@@ -66,8 +66,10 @@ OperationHandle replay(const GraphHandle& handle, bool timed,
   if (stream_handles && handle.fabric->are_capturing(streams)) {
     fail(ErrorCode::invalid_argument, "a graph cannot be replayed into a capture");
   }
-  const nb::gil_scoped_release released;
-  return {handle.fabric, handle.fabric->replay(handle.graph, streams, timed)};
+  return with_devices(*handle.fabric, [&]() -> OperationHandle {
+    const nb::gil_scoped_release released;
+    return {handle.fabric, handle.fabric->replay(handle.graph, streams, timed)};
+  });
 }
 
 GraphHandle end_capture(const std::shared_ptr<Fabric>& fabric) {
@@ -88,8 +90,8 @@ nb::list graph_operations(const GraphHandle& handle) {
 std::int64_t timeout_ns(double seconds) {
   if (seconds < 0) return 0;
   if (!std::isfinite(seconds) || seconds == 0 || seconds > kLongestTimeout) {
-    fail(ErrorCode::invalid_argument, "timeout is seconds, finite and greater than 0, not ",
-         seconds);
+    fail(ErrorCode::invalid_argument, "timeout is seconds, above 0 and at most ", kLongestTimeout,
+         ", not ", seconds);
   }
   return std::max<std::int64_t>(1, seconds_to_ns(seconds));
 }
@@ -110,13 +112,22 @@ void wait_ns(OperationHandle& handle, std::int64_t limit_ns) {
     ended = operation.wait(deadline, interruption);
     if (ended) error = operation.error();
   }
-  if (error) throw *error;
+  if (error) throw located(*handle.fabric, *error);
   if (ended) return;
   if (interruption) {
     handle.fabric->abort("interrupted while waiting");
     interruption.raise();
   }
   fail_unended(operation, now_ns() - start, handle.fabric->is_aborted());
+}
+
+Error located(const Fabric& fabric, const Error& error) {
+  ErrorContext context = error.context();
+  const bool has_rank =
+      context.rank && *context.rank >= 0 && *context.rank < fabric.world().value();
+  if (!has_rank || context.device) return error;
+  context.device = fabric.device(Rank(*context.rank)).id().str();
+  return Error(error.code(), error.message(), std::move(context));
 }
 
 std::vector<Stream> user_streams(const Fabric& fabric,
@@ -140,9 +151,10 @@ void bind_graph(nb::module_& module, nb::class_<Fabric>& type) {
       .def_prop_ro("operations", graph_operations)
       .def_prop_ro("elapsed_us",
                    [](const GraphHandle& handle) { return handle.graph->elapsed_us(); });
-  type.def("begin_capture", &Fabric::begin_capture, nb::call_guard<nb::gil_scoped_release>())
+  using Released = nb::call_guard<nb::gil_scoped_release>;
+  type.def("begin_capture", &Fabric::begin_capture, nb::arg("token"), Released())
       .def("end_capture", end_capture)
-      .def("drop_capture", &Fabric::drop_capture, nb::call_guard<nb::gil_scoped_release>());
+      .def("drop_capture", &Fabric::drop_capture, nb::arg("token"), Released());
 }
 
 void bind_operation(nb::module_& module) {
@@ -155,6 +167,9 @@ void bind_operation(nb::module_& module) {
           "done", [](const OperationHandle& h) { return h.operation->done(); },
           nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("decided", [](const OperationHandle& h) { return h.operation->decided(); })
+      .def_prop_ro(
+          "recorded_for", [](const OperationHandle& h) { return h.operation->recorded_for(); },
+          "The token of the capture that it was recorded for; 0 where it was launched.")
       .def("exception",
            [](const OperationHandle& h) -> nb::object {
              std::optional<Error> error;
@@ -162,7 +177,7 @@ void bind_operation(nb::module_& module) {
                const nb::gil_scoped_release released;
                error = h.operation->error();
              }
-             return error ? exception_of(*error) : nb::none();
+             return error ? exception_of(located(*h.fabric, *error)) : nb::none();
            })
       .def(
           "watch", [](const OperationHandle& h) { h.fabric->watch(h.operation); },

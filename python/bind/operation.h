@@ -33,6 +33,19 @@ struct OperationHandle {
 // InvalidArgument.
 std::int64_t timeout_ns(double seconds);
 
+// The error, with the device of the rank that it concerns.
+Error located(const fabric::Fabric& fabric, const Error& error);
+
+// f(), whose errors are `located`.
+template <class F>
+auto with_devices(const fabric::Fabric& fabric, const F& f) {
+  try {
+    return f();
+  } catch (const Error& error) {
+    throw located(fabric, error);
+  }
+}
+
 // Calls wait(deadline) without the GIL until it says that what is waited for has come; false: the
 // deadline came first. Ctrl-C ends the wait: then interrupted() is called before it is raised.
 template <class Wait, class Interrupted>

@@ -110,16 +110,26 @@ nb::object dlpack_export(const Tensor& tensor, nb::handle stream, nb::handle max
   return export_dlpack(clone_to(tensor, move ? DeviceId{} : tensor.device()), versioned, true);
 }
 
+nb::object numpy_dtype(nb::handle dtype) {
+  try {
+    return nb::module_::import_("numpy").attr("dtype")(dtype);
+  } catch (nb::python_error& error) {
+    if (!error.matches(PyExc_TypeError)) throw;
+    fail(ErrorCode::dtype_mismatch, repr_of(dtype), " is not a dtype of NumPy");
+  }
+}
+
 nb::object numpy_protocol(const Tensor& tensor, nb::handle dtype, std::optional<bool> copy) {
   if (copy && !*copy && tensor.device().kind == DeviceKind::cuda) {
     fail(ErrorCode::invalid_argument, "CUDA memory is a NumPy array only by a copy");
   }
   const nb::object array = host_array(tensor);
-  if (!dtype.is_none() && !nb::cast<bool>(array.attr("dtype").attr("__eq__")(dtype))) {
+  const nb::object wanted = dtype.is_none() ? nb::none() : numpy_dtype(dtype);
+  if (!wanted.is_none() && !array.attr("dtype").equal(wanted)) {
     if (copy && !*copy) {
       fail(ErrorCode::invalid_argument, "another dtype needs a copy");
     }
-    return array.attr("astype")(dtype);
+    return array.attr("astype")(wanted);
   }
   return copy.value_or(false) ? array.attr("copy")() : array;
 }
@@ -257,7 +267,9 @@ void bind_views(TensorClass& tensor) {
            ">>> weft.arange(6).reshape(2, 3)[1, ::-2].tolist()\n"
            "[5, 3]\n")
       .def("__len__", [](const Tensor& t) {
-        if (t.layout().dims() == 0) throw nb::type_error("a tensor of 0 dimensions has no length");
+        if (t.layout().dims() == 0) {
+          throw nb::type_error("a tensor of 0 dimensions has no length");
+        }
         return t.layout().sizes()[0];
       });
 }
@@ -335,6 +347,7 @@ void bind_tensor(nb::module_& module) {
   bind_protocols(tensor);
   bind_views(tensor);
   bind_writes(tensor);
+  bind_object_protocols(tensor);
   bind_factories(module);
 }
 

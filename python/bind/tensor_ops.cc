@@ -85,6 +85,9 @@ int indexed_dims(nb::handle items) {
 void infer_size(Numbers& sizes, std::int64_t elements) {
   const auto unknown = std::ranges::find(sizes, -1);
   if (unknown == sizes.end()) return;
+  if (std::ranges::count(sizes, -1) > 1) {
+    fail(ErrorCode::invalid_argument, "only one size of a shape may be -1");
+  }
   *unknown = 1;
   const std::int64_t known = Layout::contiguous(sizes).elements();
   *unknown = known == 0 ? 0 : elements / known;

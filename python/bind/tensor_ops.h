@@ -51,5 +51,6 @@ void fill(const Tensor& tensor, nb::handle value);
 void bind_dtype(nb::module_& module);
 void bind_device(nb::module_& module);
 void bind_factories(nb::module_& module);
+void bind_object_protocols(nb::class_<Tensor>& tensor);
 
 }  // namespace weft::python

@@ -26,6 +26,11 @@ nb::object device_equal(const DeviceId& id, nb::handle other) {
   return nb::borrow(nb::handle(Py_NotImplemented));
 }
 
+DeviceId named_device(nb::handle name) {
+  if (name.is_none()) fail(ErrorCode::invalid_argument, "a device has a name; the host is \"cpu\"");
+  return parse_device(name);
+}
+
 }  // namespace
 
 void bind_dtype(nb::module_& module) {
@@ -66,8 +71,8 @@ void bind_device(nb::module_& module) {
       "('sim', 3, 'sim:3')\n")
       .def(
           "__init__",
-          [](DeviceId* self, nb::handle name) { new (self) DeviceId(parse_device(name)); },
-          "name"_a, nb::sig("def __init__(self, name: Device | str) -> None"))
+          [](DeviceId* self, nb::handle name) { new (self) DeviceId(named_device(name)); },
+          "name"_a.none(), nb::sig("def __init__(self, name: Device | str) -> None"))
       .def_prop_ro(
           "kind", [](const DeviceId& id) { return kind_name(id.kind); },
           "\"cpu\", \"sim\" or \"cuda\".")

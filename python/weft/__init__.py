@@ -175,8 +175,8 @@ def _warn_of_unknown_variables() -> None:
         unknown = _weft.config_warnings()
     except ConfigError:
         return  # said by the first call that needs the value
-    for message in unknown:
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    for message in unknown:  # of no line of anybody's code
+        warnings.warn_explicit(message, RuntimeWarning, "<environment>", 1, module="weft")
 
 
 _warn_of_unknown_variables()

@@ -19,6 +19,7 @@ __all__ = [
     "block_limit",
     "bucket_lists",
     "current_streams",
+    "grouping",
     "is_bucket",
     "member_list",
     "rank_number",
@@ -118,6 +119,16 @@ def block_limit(max_blocks: int | None) -> int:
     if blocks is None or blocks < 1:
         raise invalid(f"max_blocks must be a whole number above 0 or None, not {max_blocks!r}")
     return min(blocks, 1 << 20)
+
+
+def grouping(group_size: int | None) -> dict[str, int]:
+    """group_size, where it is given. InvalidArgument unless it is 1 or more."""
+    if group_size is None:
+        return {}
+    size = whole_number(group_size)
+    if size is None or not 0 < size < 1 << 20:
+        raise invalid(f"group_size must be a whole number above 0, not {group_size!r}")
+    return {"group_size": size}
 
 
 def wait_seconds(timeout: float | None) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import TypeVar
 
 from weft import _weft
+
+LONGEST_TIMEOUT = 1e9  # seconds; the extension's limit
 
 __all__ = ["invalid", "named", "seconds_or_default", "whole_number"]
 
@@ -51,7 +52,7 @@ def whole_number(value: object) -> int | None:
 def seconds_or_default(timeout: float | None, default: float) -> float:
     """`timeout` in seconds, checked; `default` where it is None.
 
-    Raises InvalidArgument unless it is finite and above zero.
+    Raises InvalidArgument unless it is above 0 and at most 1e9 (some 30 years).
     """
     if timeout is None:
         return default
@@ -61,6 +62,6 @@ def seconds_or_default(timeout: float | None, default: float) -> float:
         seconds = float(timeout)
     except (TypeError, ValueError, OverflowError):
         raise invalid(f"timeout must be a number of seconds or None, not {timeout!r}") from None
-    if not math.isfinite(seconds) or seconds <= 0:
-        raise invalid(f"timeout must be finite and above 0 seconds, not {timeout!r}")
+    if not 0 < seconds <= LONGEST_TIMEOUT:  # NaN is not, either
+        raise invalid(f"timeout must be above 0 and at most 1e9 seconds, not {timeout!r}")
     return seconds

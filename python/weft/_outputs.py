@@ -7,17 +7,31 @@ from typing import Any
 from weft import _weft
 from weft._errors import invalid
 
-__all__ = ["empty_like_kind", "joined", "split"]
+__all__ = ["empty_like_kind", "joined", "shape_of", "split"]
 
 
-def empty_like_kind(tensor: Any, shape: tuple[int, ...]) -> Any:
+def shape_of(tensor: Any) -> tuple[int, ...]:
+    """The shape that an output is made from. InvalidArgument for what is no tensor, or has none."""
+    shape = getattr(tensor, "shape", None)
+    if shape is not None and hasattr(shape, "__iter__"):
+        return tuple(shape)
+    kind = type(tensor).__name__
+    if hasattr(tensor, "__dlpack__"):
+        raise invalid(f"cannot make an output like a {kind}, which has no shape; give out=")
+    raise invalid(
+        f"{kind} is no tensor: a weft tensor, a NumPy array, or an object with __dlpack__ is needed"
+    )
+
+
+def empty_like_kind(tensor: Any, shape: tuple[int, ...], device: str | None = None) -> Any:
     """An uninitialised tensor of `shape`, with the type, dtype and device of `tensor`.
 
+    device: another one, for weft tensors alone; the others of simulated ranks are host memory.
     NumPy arrays, weft tensors, anything with `new_empty` (torch) or `__array_namespace__` (the
     Python array API). InvalidArgument for others: they need out=.
     """
     if isinstance(tensor, _weft.Tensor):
-        return _weft.empty(shape, dtype=tensor.dtype, device=tensor.device)
+        return _weft.empty(shape, dtype=tensor.dtype, device=device or tensor.device)
     if hasattr(tensor, "__array_interface__"):
         import numpy as np
 
@@ -31,11 +45,11 @@ def empty_like_kind(tensor: Any, shape: tuple[int, ...]) -> Any:
 
 def joined(tensor: Any, ranks: int) -> Any:
     """An output with `ranks` times the rows (dimension 0) of `tensor`; of a scalar, that many."""
-    shape = tuple(tensor.shape)
+    shape = shape_of(tensor)
     return empty_like_kind(tensor, (shape[0] * ranks, *shape[1:]) if shape else (ranks,))
 
 
-def split(tensor: Any, ranks: int) -> Any:
-    """An output with an equal part of the rows of `tensor`."""
-    shape = tuple(tensor.shape)
-    return empty_like_kind(tensor, (shape[0] // ranks, *shape[1:]) if shape else ())
+def split(tensor: Any, ranks: int, device: str | None = None) -> Any:
+    """An output with an equal part of the rows of `tensor`; device: see `empty_like_kind`."""
+    shape = shape_of(tensor)
+    return empty_like_kind(tensor, (shape[0] // ranks, *shape[1:]) if shape else (), device)

@@ -1,7 +1,8 @@
 """Device specifications: what `Fabric(...)` is given, as a list of device names, one a rank.
 
-Every specification that cannot be met is an `InvalidArgument` that says what there is. If it names
-a device that this machine lacks, the error's `device` field holds that name.
+Every specification that cannot be met is an `InvalidArgument` that says what there is; where it is
+that of WEFT_DEVICES, a `ConfigError` that names the variable too. If it names a device that this
+machine lacks, the error's `device` field holds that name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from weft import _weft
 from weft._config import setting
-from weft._errors import invalid
+from weft._errors import invalid, named
 
 __all__ = ["DEFAULT_SIM_RANKS", "MAX_CUDA_RANKS", "MAX_SIM_RANKS", "resolve"]
 
@@ -40,7 +41,7 @@ def resolve(devices: str | _weft.Device | Sequence[object] | None = None) -> lis
     ['sim:2']
     """
     if devices is None:
-        devices = _default()
+        return _default()
     if isinstance(devices, str):
         return _from_text(devices)
     if isinstance(devices, _weft.Device):
@@ -50,14 +51,18 @@ def resolve(devices: str | _weft.Device | Sequence[object] | None = None) -> lis
     return _from_list([str(device) for device in devices])
 
 
-def _default() -> str:
+def _default() -> list[str]:
     configured = str(setting("WEFT_DEVICES"))
     if configured:
-        return configured
+        try:
+            return _from_text(configured)
+        except _weft.InvalidArgument as error:
+            message = f"WEFT_DEVICES is '{configured}': {error}"
+            raise named(_weft.ConfigError(message), "config", device=error.device) from None
     count = _weft.cuda_device_count()
     if count == 0:
-        return f"sim:{DEFAULT_SIM_RANKS}"
-    return "cuda:" + ",".join(str(i) for i in range(min(count, MAX_CUDA_RANKS)))
+        return _from_text(f"sim:{DEFAULT_SIM_RANKS}")
+    return [f"cuda:{i}" for i in range(min(count, MAX_CUDA_RANKS))]
 
 
 def _from_text(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The native part of weft. Private: import weft instead."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -245,7 +245,55 @@ class Tensor:
 
     def __len__(self) -> int: ...
 
+    def copy_(self, other: object) -> Tensor:
+        """
+        Writes the elements of a tensor or array of the same shape and dtype, on any device,
+        or one number. Blocks. Returns the tensor.
+
+        Raises ShapeMismatch, DTypeMismatch, ReadOnlyBuffer, AliasError, before it writes.
+
+        >>> weft.zeros(2, device="sim:0").copy_(weft.ones(2, device="sim:1")).tolist()
+        [1.0, 1.0]
+        """
+
+    def fill_(self, value: object) -> Tensor:
+        """
+        Writes one number to every element. Returns the tensor. Raises InvalidArgument where
+        an integer dtype does not hold it, ReadOnlyBuffer, AliasError.
+
+        >>> weft.empty(2).fill_(4).tolist()
+        [4.0, 4.0]
+        """
+
     def __setitem__(self, index: Any, value: object) -> None: ...
+
+    def __copy__(self) -> Tensor:
+        """Another Tensor over the same memory, as in PyTorch."""
+
+    def __deepcopy__(self, memo: object) -> Tensor:
+        """`clone()`: a contiguous copy on the same device."""
+
+    def __getstate__(self) -> tuple[bytes, tuple[int, ...], DType, Device]:
+        """
+        Elements, shape, dtype and device, for pickle; to load it needs that device.
+        """
+
+    def __setstate__(self, state: tuple[bytes, tuple[int, ...], DType, Device]) -> None: ...
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Views of its rows."""
+
+    def __eq__(self, other: object) -> bool:
+        """Not there yet: InvalidArgument for tensors, arrays and numbers."""
+
+    def __ne__(self, other: object) -> bool:
+        """Not there yet: InvalidArgument for tensors, arrays and numbers."""
+
+    def __hash__(self) -> int:
+        """By identity, as in PyTorch."""
+
+    def __contains__(self, value: object) -> bool:
+        """Not there yet: InvalidArgument for tensors, arrays and numbers."""
 
 def zeros(*size: int | Sequence[int], dtype: DType | str | type | np.dtype[Any] | None = None, device: Device | str | None = None) -> Tensor:
     """
@@ -583,6 +631,12 @@ class Operation:
     @property
     def decided(self) -> bool: ...
 
+    @property
+    def recorded_for(self) -> int:
+        """
+        The token of the capture that it was recorded for; 0 where it was launched.
+        """
+
     def exception(self) -> object: ...
 
     def watch(self) -> None:
@@ -613,7 +667,7 @@ class Fabric:
 
     def peer_access(self) -> list[list[bool]]: ...
 
-    def copy(self, src: object, dst: object) -> None: ...
+    def copy(self, src: object | None, dst: object | None) -> None: ...
 
     def plan_fault(self, rank: int, step: int, action: str, delay: float = 0.0) -> None:
         """Tests: the fault that the next operations meet."""
@@ -632,11 +686,11 @@ class Fabric:
 
     def events(self) -> tuple: ...
 
-    def begin_capture(self) -> None: ...
+    def begin_capture(self, token: int) -> None: ...
 
     def end_capture(self) -> RecordedGraph: ...
 
-    def drop_capture(self) -> None: ...
+    def drop_capture(self, token: int) -> None: ...
 
     def collective(self, name: str, tensors: list, out: list | None, arguments: dict, streams: Sequence[int] | None) -> Operation:
         """Check and launch a collective on all ranks."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from weft import _weft
 from weft._call import wait_seconds
 from weft._config import setting
 from weft._errors import invalid, seconds_or_default, whole_number
+from weft._recording import hold
 from weft._spec import resolve
 from weft.collectives import Collectives
 from weft.topology import Topology, default_preset
@@ -44,8 +45,9 @@ class Fabric(Collectives):
     on device 0), `"cuda:0x2,1x2"`, a list of names or `weft.Device`s (one a rank, repeats allowed;
     there `"sim:2"` is the device of that index, and `"sim"` is `"sim:0"`), a `weft.Device` (a list
     of one), or None: what WEFT_DEVICES says, else every CUDA device, else 4 simulated ones.
-    topology: for simulated devices, the machine they stand for: a `Topology` or a preset's name;
-    None: the preset that WEFT_SIM_TOPOLOGY names, its links repeated for more devices than it has.
+    topology: for simulated devices, the machine they stand for: a `Topology` with at least as many
+    devices or a preset's name; None: the preset that WEFT_SIM_TOPOLOGY names, its links repeated
+    for more devices than it has.
     timeout: seconds that a wait may take where the call does not say; None is WEFT_TIMEOUT (30).
     scratch: bytes a rank for data under way; None is 64 MiB on CUDA and 4 MiB on simulated devices.
     tuning: a file of `weft tune`, whose measured algorithms "auto" takes; "off": those that weft is
@@ -61,6 +63,10 @@ class Fabric(Collectives):
     which ends in CollectiveTimeout. The same goes for `recover()` and `close()`, which wait for
     graphs launched before. Two fabrics at once on the same devices need such an order too, or fewer
     blocks (`max_blocks`): docs/concurrency.md.
+
+    An argument wins over its variable, but a WEFT_* value that cannot be used is a ConfigError even
+    so: it is a mistake that would show up elsewhere. A fabric cannot be copied or pickled:
+    InvalidArgument.
 
     >>> import numpy as np, weft
     >>> with weft.Fabric("sim:4") as fab:
@@ -87,6 +93,10 @@ class Fabric(Collectives):
             raise invalid(f"topology must be a Topology or the name of a preset, not {topology!r}")
         if topology is not None and not names[0].startswith("sim:"):
             raise invalid("topology= is for simulated devices; CUDA devices have their own")
+        if topology is not None and topology.size < len(set(names)):
+            raise invalid(
+                f"{topology!r} is smaller than the fabric, which has {len(set(names))} devices"
+            )
         if topology is None and names[0].startswith("sim:"):
             default_preset()  # or a ConfigError that names the variable
         native = None if topology is None else topology._native
@@ -98,7 +108,6 @@ class Fabric(Collectives):
         self._native = _weft.Fabric(names, seconds, native, size)
         self._tuning = InForce(self._native, tables, where.path)
         self._devices = list(self._native.devices)
-        self._recording: list[object] | None = None  # tensors of the graph that is captured
         self._in_flight = InFlight(self._native, seconds)
         self._stream_ordered = self._native.backend == "cuda"
 
@@ -140,7 +149,8 @@ class Fabric(Collectives):
         """Copy the elements of `src` into `dst`: tensors of one shape and dtype, of any two ranks.
 
         Blocks until it is done. On CUDA it follows what is on the default streams of both devices,
-        and so all streams but the non-blocking ones. ShapeMismatch, DTypeMismatch, ReadOnlyBuffer.
+        and so all streams but the non-blocking ones. ShapeMismatch, DTypeMismatch, ReadOnlyBuffer,
+        and InvalidArgument while a `weft.Graph` captures the fabric: a copy is not recorded.
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:
@@ -172,8 +182,9 @@ class Fabric(Collectives):
 
     def _finish(self, operation: _weft.Operation, tensors: object, async_op: bool) -> None:
         """Wait where a call blocks; else keep what the extension borrows until it has ended."""
-        if self._recording is not None:
-            self._recording.append(tensors)
+        token = operation.recorded_for
+        if token:
+            hold(token, tensors)
             return
         if async_op:
             operation.watch()
@@ -280,6 +291,9 @@ class Fabric(Collectives):
         """Give everything back. Later calls raise FabricClosed; closing twice is allowed."""
         self._native.close()
         self._in_flight.settle(1.0)  # all have ended, unless a device is lost
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise invalid("a fabric cannot be copied or pickled; use the one object everywhere")
 
     def __enter__(self) -> Fabric:
         return self

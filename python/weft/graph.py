@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from weft._call import stream_handles
 from weft._errors import invalid
+from weft._recording import Held, new_token
 
 if TYPE_CHECKING:
     from weft import _weft
@@ -75,7 +76,7 @@ class Graph:
     def __init__(self) -> None:
         self._fabric: Fabric | None = None
         self._recorded: _weft.RecordedGraph | None = None
-        self._held: list[object] = []
+        self._held = Held()
         self._members: list[object] | None = None
 
     @contextmanager
@@ -83,23 +84,28 @@ class Graph:
         """Record the collectives that `fabric` is asked for in the block, from any thread.
 
         They are checked as ever, and return at once with outputs that hold nothing yet. What is
-        copied by the host (non-contiguous tensors) is InvalidArgument. An exception in the block
-        drops the recording. Not blocking, but for operations under way on CUDA.
+        copied by the host (non-contiguous tensors, `Fabric.copy`) is InvalidArgument. A call that
+        was under way when the block began is not recorded: it waits for its result as ever. An
+        exception in the block drops the recording. Not blocking, but for operations under way on
+        CUDA.
         """
+        from weft.fabric import Fabric
+
+        if not isinstance(fabric, Fabric):
+            raise invalid(f"capture records what a Fabric is asked for, not {fabric!r}")
         if self._recorded is not None:
             raise invalid("this graph holds a recording already; make another")
-        fabric._native.begin_capture()
-        fabric._recording = self._held
+        held = Held()
+        token = new_token(held)
+        fabric._native.begin_capture(token)
         try:
             yield
             self._recorded = fabric._native.end_capture()
-            self._fabric = fabric
-            self._members = _member_of_each(self._held, fabric)
+            self._fabric, self._held = fabric, held
+            self._members = _member_of_each(held, fabric)
         finally:
-            fabric._recording = None
             if self._recorded is None:
-                fabric._native.drop_capture()
-                self._held.clear()
+                fabric._native.drop_capture(token)
 
     @overload
     def replay(
@@ -122,6 +128,8 @@ class Graph:
         """
         if self._recorded is None or self._fabric is None:
             raise invalid("this graph holds no recording yet; see Graph.capture")
+        if not isinstance(timing, bool):
+            raise invalid(f"timing is True or False, not {timing!r}")
         start = perf_counter()
         kept: list[object] = []
         handles = stream_handles(streams, self._fabric._devices, kept)

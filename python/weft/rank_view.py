@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
-from weft._call import arguments, current_streams, rank_number, stream_handle, text, wait_seconds
+from weft._call import (
+    arguments,
+    current_streams,
+    grouping,
+    rank_number,
+    stream_handle,
+    text,
+    wait_seconds,
+)
 from weft._errors import invalid
 from weft._outputs import empty_like_kind, joined, split
 from weft.work import Work
@@ -101,6 +109,7 @@ class RankView:
         out: T | None = ...,
         algorithm: str = ...,
         max_blocks: int | None = ...,
+        group_size: int | None = ...,
         stream: object = ...,
         timeout: float | None = ...,
         async_op: Literal[False] = ...,
@@ -115,10 +124,26 @@ class RankView:
         out: T | None = ...,
         algorithm: str = ...,
         max_blocks: int | None = ...,
+        group_size: int | None = ...,
         stream: object = ...,
         timeout: float | None = ...,
         async_op: Literal[True],
     ) -> Work: ...
+
+    @overload
+    def all_reduce(
+        self,
+        tensor: T,
+        op: str = ...,
+        *,
+        out: T | None = ...,
+        algorithm: str = ...,
+        max_blocks: int | None = ...,
+        group_size: int | None = ...,
+        stream: object = ...,
+        timeout: float | None = ...,
+        async_op: bool,
+    ) -> T | Work: ...
 
     def all_reduce(
         self,
@@ -128,6 +153,7 @@ class RankView:
         out: T | None = None,
         algorithm: str = "auto",
         max_blocks: int | None = None,
+        group_size: int | None = None,
         stream: object = None,
         timeout: float | None = None,
         async_op: bool = False,
@@ -135,6 +161,8 @@ class RankView:
         """`Fabric.all_reduce` for this rank; returns its output, or a `Work`.
 
         tensor: one, or a bucket: a list of tensors, as every rank must give; then out is one too.
+
+        group_size: as in `Fabric.all_reduce`, the same on every rank.
 
         Blocks until every rank has called it, at most `timeout` seconds: then CollectiveTimeout, on
         every rank that came, names those that did not.
@@ -150,7 +178,7 @@ class RankView:
             if isinstance(tensor, (list, tuple)) or isinstance(out, (list, tuple)):
                 tensor, out = self._bucket(tensor, out)
             output = tensor if out is None else out
-            particular = {"op": text("op", op)}
+            particular = {"op": text("op", op), **grouping(group_size)}
         result: T | Work = self._collective("all_reduce", tensor, output, options, **particular)
         return result
 

@@ -26,9 +26,18 @@ FIELDS = {
 }
 
 
+class _Generator(StubGen):
+    """Knows that methods with an underscore at the end (`fill_`) work in place, and are public."""
+
+    def put(self, value: object, name: str | None = None, parent: object | None = None) -> None:
+        in_place = name is not None and name[-1] == "_" != name[0] and isinstance(parent, type)
+        self.include_private = in_place
+        super().put(value, name, parent)
+
+
 def generate(module: ModuleType) -> str:
     """The stub of a nanobind module."""
-    generator = StubGen(module)
+    generator = _Generator(module)
     generator.put(module)
     package = module.__name__.rpartition(".")[0]
     text = re.sub(rf"^from {package} import \(.*?\)\n", "", generator.get(), flags=re.S | re.M)

@@ -107,11 +107,47 @@ def test_topo_says_that_the_default_machine_is_unknown_and_nothing_else():
     assert "this is the simulated machine" not in done.stderr
 
 
-def test_a_file_that_cannot_be_written_is_one_line_on_stderr(tmp_path):
-    result = run("version", "--json", str(tmp_path / "no" / "such" / "folder"))
-    assert result.exit_code == 1
-    assert "cannot write" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+@pytest.mark.parametrize("command", ["version", "topo", "config", "demo", "bench all_reduce"])
+def test_a_file_that_cannot_be_written_is_usage_before_anything_is_done(command, tmp_path):
+    name = str(tmp_path / "no" / "such" / "folder")
+    for target in (name, str(tmp_path)):
+        result = run(*command.split(), "--json", target)
+        assert result.exit_code == app_module.ExitCode.USAGE
+        assert result.stderr.splitlines()[-1].startswith(f"Error: cannot write {target}: ")
+        assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_on_a_full_disk_is_one_line_on_stderr():
+    result = run("version", "--json", "/dev/full")
+    assert result.exit_code == app_module.ExitCode.OUTPUT == 6
+    assert result.stderr == "Error: cannot write /dev/full: No space left on device\n"
+
+
+def test_two_outputs_in_one_file_are_refused(tmp_path):
+    same = [str(tmp_path / "a"), str(tmp_path / "." / "a")]
+    for other in ("--csv", "--plot"):
+        result = run("bench", "all_reduce", "-e", "8", "--json", same[0], other, same[1])
+        assert result.exit_code == app_module.ExitCode.USAGE
+        assert "written twice" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "inf", "-1"])
+def test_a_tolerance_that_would_let_everything_pass_is_usage(tolerance):
+    result = run("bench", "all_reduce", "-e", "8", "--tolerance", tolerance)
+    assert result.exit_code == app_module.ExitCode.USAGE
+    assert "--tolerance" in result.stderr
+
+
+def test_an_interrupted_command_has_its_own_code(monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("weft.cli.version.platform.python_version", interrupt)
+    result = run("version")
+    assert result.exit_code == app_module.ExitCode.INTERRUPTED == 130
+    assert result.stderr == "weft: interrupted\n"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_one_line_on_stderr(tmp_path):
 def test_a_full_disk_under_stdout_is_one_line_on_stderr(command):
     with open("/dev/full", "w") as full:
         done = weft_process(*command, stdout=full)
-    assert done.returncode == 1
+    assert done.returncode == app_module.ExitCode.OUTPUT
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last == "weft: cannot write the output: No space left on device"
@@ -133,7 +169,7 @@ def test_a_demo_whose_folder_cannot_be_made_is_one_line_on_stderr(tmp_path):
         pytest.importorskip(package, reason=f"{package}, which the demo needs, is not installed")
     (tmp_path / "file").write_text("")
     done = weft_process("demo", "--devices", "sim:2", "--output", str(tmp_path / "file" / "x"))
-    assert done.returncode == 1
+    assert done.returncode == app_module.ExitCode.USAGE
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"weft: {tmp_path}/file")
 
@@ -174,6 +210,13 @@ def test_a_named_device_that_is_missing_has_its_own_code():
     assert result.exit_code == 4
     assert "cuda:99" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.skipif(weft.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_device_of_the_environment_has_that_code_too():
+    done = weft_process("bench", "all_reduce", "-e", "8", WEFT_DEVICES="cuda:99")
+    assert done.returncode == app_module.ExitCode.MISSING_DEVICE
+    assert "WEFT_DEVICES is 'cuda:99'" in done.stderr
 
 
 def test_a_refused_rank_is_no_missing_device():

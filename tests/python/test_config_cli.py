@@ -105,4 +105,4 @@ def test_weft_devices_is_what_a_fabric_opens(monkeypatch):
     done = in_new_process({"WEFT_DEVICES": "sim:2"}, monkeypatch, "-c", code)
     assert done.stdout.strip() == "['sim:0', 'sim:1']"
     done = in_new_process({"WEFT_DEVICES": "nonsense"}, monkeypatch, "-c", code)
-    assert "InvalidArgument" in done.stderr
+    assert "ConfigError: WEFT_DEVICES is 'nonsense'" in done.stderr

@@ -1,7 +1,9 @@
 """The command line `weft`. Data goes to stdout, everything else to stderr.
 
-Exit codes: 0 ok, 1 wrong result or a failed operation, 2 usage, 3 below the baseline, 4 a named
-device is missing, 5 timeout.
+Exit codes: 0 ok, 1 wrong result or a failed operation, 2 usage (also a FILE that cannot be written,
+said before anything is run), 3 below the baseline, 4 a named device is missing, 5 timeout, 6 the
+output could not be written (a full disk), 130 interrupted. A reader that went away, and a stdout
+that the caller closed, want no more data: that is no error.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ class ExitCode:
     BELOW_BASELINE = 3
     MISSING_DEVICE = 4
     TIMEOUT = 5
+    OUTPUT = 6
+    INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 
 def exit_code(error: _weft.Error) -> int:
@@ -33,7 +35,7 @@ def exit_code(error: _weft.Error) -> int:
     if isinstance(error, _weft.CollectiveTimeout):
         return ExitCode.TIMEOUT
     asked_for = error.device is not None and error.rank is None
-    if isinstance(error, _weft.InvalidArgument) and asked_for:
+    if isinstance(error, (_weft.InvalidArgument, _weft.ConfigError)) and asked_for:
         return ExitCode.MISSING_DEVICE
     if isinstance(error, (ValueError, TypeError)):
         return ExitCode.USAGE
@@ -59,6 +61,9 @@ class _LazyGroup(click.Group):
         except _weft.Error as error:
             click.echo(f"weft: {type(error).__name__}: {error}", err=True)
             ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("weft: interrupted", err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
         except BrokenPipeError:
             # The reader went away, as in `weft topo | head`; nothing is wrong.
             _drop_output()
@@ -79,7 +84,7 @@ class _LazyGroup(click.Group):
             where = "cannot write the output" if error.filename is None else error.filename
             with suppress(OSError):  # stderr may be what is full
                 click.echo(f"weft: {where}: {error.strerror or error}", err=True)
-            sys.exit(ExitCode.WRONG)
+            sys.exit(ExitCode.OUTPUT if error.filename is None else ExitCode.USAGE)
 
 
 def _drop_output() -> None:

@@ -46,12 +46,13 @@ _NATURAL = click.IntRange(min=0)
 @click.command(
     "bench",
     epilog="Sizes take K, M and G, powers of 1024; rates are in 10^9 B/s. Exit codes: 1 wrong "
-    "elements, 2 usage, 3 slower than the baseline, 4 a device is missing, 5 timeout.",
+    "elements, 2 usage, 3 slower than the baseline, 4 a device is missing, 5 timeout, "
+    "6 output that cannot be written, 130 interrupted.",
 )
 @click.argument("collective")
 @click.option("-b", "--minbytes", type=_Size(), default="8", show_default=True)
 @click.option("-e", "--maxbytes", type=_Size(), default="32M", show_default=True)
-@click.option("-f", "--stepfactor", type=_POSITIVE, default=2, show_default=True)
+@click.option("-f", "--stepfactor", type=click.IntRange(min=2), default=2, show_default=True)
 @click.option("-i", "--stepbytes", type=_Size(), help="Add it from size to size, instead of -f.")
 @click.option("-d", "--datatype", default="float32", show_default=True, help="Or all, or a,b,c.")
 @click.option("-o", "--op", default="sum", show_default=True, help="sum avg min max prod; all.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from weft.cli.output import STDOUT
+from weft.cli.output import STDOUT, check_target
 
 if TYPE_CHECKING:
     from weft.bench.baseline import Baseline
@@ -123,8 +123,8 @@ def read(options: dict[str, Any]) -> Request:
         raise click.UsageError(str(error)) from error
     if options["tensors"] == "torch" and importlib.util.find_spec("torch") is None:
         raise click.UsageError("--tensors torch needs PyTorch: pip install torch")
-    if options["tolerance"] < 0:
-        raise click.UsageError("--tolerance is 0 or more")
+    if not 0 <= options["tolerance"] < math.inf:  # NaN is not, either, and would pass every row
+        raise click.UsageError("--tolerance is a number of 0 or more")
     _check_files(outputs)
     return Request(
         collective=options["collective"],
@@ -182,16 +182,15 @@ def _baseline(path: str | None) -> Baseline | None:
 
 
 def _check_files(outputs: Outputs) -> None:
-    for flag, path in (("write", outputs.json), ("write", outputs.csv), ("draw", outputs.plot)):
-        if path is None or (path == STDOUT and flag == "write"):
-            continue
-        file = Path(path)
-        if file.is_dir() or not file.parent.is_dir():
-            raise click.UsageError(f"cannot {flag} {path}: no such folder, or a folder itself")
-        if not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise click.UsageError(f"cannot {flag} {path}: permission denied")
+    files = [
+        Path(f).resolve() for f in (outputs.json, outputs.csv, outputs.plot) if f != STDOUT and f
+    ]
+    for file in files:
+        if files.count(file) > 1:
+            raise click.UsageError(f"{file} would be written twice: give each output its own FILE")
     if outputs.plot is None:
         return
+    check_target("draw", outputs.plot)
     if importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--plot needs matplotlib: pip install matplotlib")
     from weft.bench.plot import can_draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["STDOUT", "file_option", "note", "stdout_console", "write_data"]
+__all__ = ["STDOUT", "check_target", "file_option", "note", "stdout_console", "write_data"]
 
 STDOUT = "-"
 
@@ -26,19 +27,39 @@ def file_option(flag: str, what: str) -> Callable[[Any], Any]:
         flag_value=STDOUT,
         default=None,
         metavar="[FILE]",
+        callback=_checked,
         help=f"Write {what} to FILE, or to stdout without FILE.",
     )
 
 
+def _checked(ctx: click.Context, param: click.Parameter, target: str | None) -> str | None:
+    if target not in (None, STDOUT):
+        check_target("write", target)
+    return target
+
+
+def check_target(verb: str, target: str) -> None:
+    """UsageError, before any work is done, for a file that cannot be written."""
+    file = Path(target)
+    if file.is_dir() or not file.parent.is_dir():
+        raise click.UsageError(f"cannot {verb} {target}: no such folder, or a folder itself")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise click.UsageError(f"cannot {verb} {target}: permission denied")
+
+
+class _OutputError(click.ClickException):
+    exit_code = 6  # ExitCode.OUTPUT, of the module that imports this one
+
+
 def write_data(target: str, text: str) -> None:
-    """Write `text` to stdout or to the file `target`. Exit code 1 where the file cannot be."""
+    """Write `text` to stdout or to the file `target`. ExitCode.OUTPUT where it fails."""
     if target == STDOUT:
         click.echo(text, nl=not text.endswith("\n"))
         return
     try:
         Path(target).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
     except OSError as error:
-        raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
+        raise _OutputError(f"cannot write {target}: {error.strerror}") from error
     note(f"wrote {target}")
 
 

@@ -12,9 +12,9 @@ What they share
   algorithm     "auto", or one by name: if it cannot serve the call, InvalidArgument says why.
   async_op      return a `Work` at once, also on host and simulated memory.
 Tensors are NumPy arrays or CPU tensors, lent to simulated ranks for the call, or anything with
-`__dlpack__` on the rank's device; contiguous ones are not copied. Dtypes: bool, 8 to 64 bit
-integers, float8_e4m3fn, float8_e5m2, float16, bfloat16, float32, float64; floats below 32 bits are
-added in float32. Outputs that are not given are made, of the kind of the inputs.
+`__dlpack__` on the rank's device; contiguous ones are not copied. Dtypes: bool, uint8, int8, int16,
+int32, int64, float8_e4m3fn, float8_e5m2, float16, bfloat16, float32, float64; floats below 32 bits
+are added in float32. Outputs that are not given are made, of the kind of the inputs.
 
 Each returns the list of outputs, or a `Work`. Raises, having changed nothing: WorldSizeError,
 ShapeMismatch, DTypeMismatch, DeviceMismatch, AliasError, ReadOnlyBuffer, InvalidArgument,
@@ -23,11 +23,12 @@ FabricPoisoned, FabricClosed. While it runs: CollectiveTimeout, CollectiveAborte
 
 from __future__ import annotations
 
+from weft.collectives.exchanges import Exchanges
 from weft.collectives.moves import Moves
 from weft.collectives.reductions import Reductions
 
 __all__ = ["Collectives"]
 
 
-class Collectives(Reductions, Moves):
+class Collectives(Reductions, Moves, Exchanges):
     """Every collective; `weft.Fabric` is one."""

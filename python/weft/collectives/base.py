@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
 
+from weft import _weft
 from weft._call import arguments, stream_handles
+from weft._errors import named
 from weft.work import Work
-
-if TYPE_CHECKING:
-    from weft import _weft
 
 __all__ = ["Base", "Options", "gathered"]
 
@@ -38,6 +37,15 @@ class Base:
 
     @abstractmethod
     def _finish(self, operation: _weft.Operation, tensors: object, async_op: bool) -> None: ...
+
+    def _made(self, name: str, rank: int, make: Callable[[], Any]) -> Any:
+        """The output that `make` makes for a rank; its refusal says whose it is."""
+        try:
+            return make()
+        except _weft.Error as error:
+            device = self._devices[rank] if rank < len(self._devices) else None
+            refusal = type(error)(f"{name}: rank {rank}: {error}")
+            raise named(refusal, str(error.code), rank=rank, device=device) from None
 
     def _collective(
         self,

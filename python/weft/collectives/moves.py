@@ -1,14 +1,14 @@
-"""Collectives that only move data: all_gather, broadcast, scatter, gather and the exchanges."""
+"""Collectives that only move data, from one rank or to one or to all."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from weft._call import member_list, rank_number
 from weft._errors import invalid
-from weft._outputs import empty_like_kind, joined, split
+from weft._outputs import joined, split
 from weft.collectives.base import Base, gathered
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from weft.collectives.base import Options
     from weft.work import Work
 
-__all__ = ["Moves"]
+__all__ = ["Moves", "member"]
 
 T = TypeVar("T")
 
 
 class Moves(Base):
-    """all_gather, broadcast, scatter, gather, all_to_all, send_recv."""
+    """all_gather, broadcast, scatter, gather."""
 
     @overload
     def all_gather(
@@ -43,6 +43,15 @@ class Moves(Base):
         async_op: Literal[True],
         **options: Unpack[Options],
     ) -> Work: ...
+    @overload
+    def all_gather(
+        self,
+        inputs: Sequence[T],
+        out: Sequence[T] | None = ...,
+        *,
+        async_op: bool,
+        **options: Unpack[Options],
+    ) -> list[T] | Work: ...
     def all_gather(
         self,
         inputs: Sequence[T],
@@ -67,7 +76,7 @@ class Moves(Base):
         """
         ins = member_list("inputs", inputs, self._devices)
         outputs = (
-            [joined(t, self.size) for t in ins]
+            [self._made("all_gather", r, partial(joined, t, self.size)) for r, t in enumerate(ins)]
             if out is None
             else member_list("out", out, self._devices)
         )
@@ -95,6 +104,16 @@ class Moves(Base):
         async_op: Literal[True],
         **options: Unpack[Options],
     ) -> Work: ...
+    @overload
+    def broadcast(
+        self,
+        tensors: Sequence[T],
+        root: int = ...,
+        *,
+        out: Sequence[T] | None = ...,
+        async_op: bool,
+        **options: Unpack[Options],
+    ) -> list[T] | Work: ...
     def broadcast(
         self,
         tensors: Sequence[T],
@@ -110,7 +129,7 @@ class Moves(Base):
         """Give every rank the root's tensor.
 
         tensors: one a rank, all of one shape and dtype; without out= the others' are overwritten.
-        algorithm: "one_shot" or "copy_engine".
+        algorithm: "one_shot", "ll" (small tensors) or "copy_engine".
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:
@@ -147,6 +166,16 @@ class Moves(Base):
         async_op: Literal[True],
         **options: Unpack[Options],
     ) -> Work: ...
+    @overload
+    def scatter(
+        self,
+        tensors: Sequence[T | None],
+        root: int = ...,
+        *,
+        out: Sequence[T] | None = ...,
+        async_op: bool,
+        **options: Unpack[Options],
+    ) -> list[T] | Work: ...
     def scatter(
         self,
         tensors: Sequence[T | None],
@@ -162,8 +191,8 @@ class Moves(Base):
         """Give each rank its part of the root's tensor.
 
         tensors: only the root's is looked at, (n m, ...). out: (m, ...) on every rank, rows i m to
-        (i + 1) m on rank i; needed unless the ranks are simulated. algorithm: "one_shot" or
-        "copy_engine".
+        (i + 1) m on rank i; needed unless the ranks are simulated: there each rank gets a new
+        tensor of its own device. algorithm: "one_shot" or "copy_engine".
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:
@@ -175,11 +204,11 @@ class Moves(Base):
         number = rank_number("root", root, self.size)
         if out is None and self._native.backend == "cuda" and self.size > 1:
             raise invalid("scatter needs out= on CUDA: the parts live on other devices")
-        outputs = (
-            [split(_member(inputs, number), self.size) for _ in range(self.size)]
-            if out is None
-            else member_list("out", out, self._devices)
-        )
+        if out is None:
+            make = partial(split, member(inputs, number), self.size)
+            outputs = [self._made("scatter", number, partial(make, d)) for d in self._devices]
+        else:
+            outputs = member_list("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         result: list[T] | Work = self._collective("scatter", inputs, outputs, options, root=number)
         return result
@@ -204,6 +233,16 @@ class Moves(Base):
         async_op: Literal[True],
         **options: Unpack[Options],
     ) -> Work: ...
+    @overload
+    def gather(
+        self,
+        tensors: Sequence[T],
+        root: int = ...,
+        *,
+        out: Sequence[T | None] | None = ...,
+        async_op: bool,
+        **options: Unpack[Options],
+    ) -> list[T | None] | Work: ...
     def gather(
         self,
         tensors: Sequence[T],
@@ -219,7 +258,7 @@ class Moves(Base):
         """Give the root the tensors of all, joined along dimension 0 in rank order.
 
         tensors: (m, ...) on each of n ranks. out: only the root's element is looked at, (n m, ...);
-        the others' outputs are None. algorithm: "one_shot" or "copy_engine".
+        the others' outputs are None, also with out=. algorithm: "one_shot" or "copy_engine".
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:
@@ -231,156 +270,20 @@ class Moves(Base):
         number = rank_number("root", root, self.size)
         outputs: list[Any] = [None] * self.size
         if out is None:
-            outputs[number] = joined(_member(inputs, number), self.size)
+            make = partial(joined, member(inputs, number), self.size)
+            outputs[number] = self._made("gather", number, make)
         else:
-            outputs = member_list("out", out, self._devices)
+            given = member_list("out", out, self._devices)
+            outputs = [t if rank == number else None for rank, t in enumerate(given)]
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
         result: list[T | None] | Work = self._collective(
             "gather", inputs, outputs, options, root=number
         )
         return result
 
-    @overload
-    def all_to_all(
-        self,
-        inputs: Sequence[T],
-        out: Sequence[T] | None = ...,
-        *,
-        splits: Sequence[Sequence[int]] | None = ...,
-        async_op: Literal[False] = ...,
-        **options: Unpack[Options],
-    ) -> list[T]: ...
-    @overload
-    def all_to_all(
-        self,
-        inputs: Sequence[T],
-        out: Sequence[T] | None = ...,
-        *,
-        splits: Sequence[Sequence[int]] | None = ...,
-        async_op: Literal[True],
-        **options: Unpack[Options],
-    ) -> Work: ...
-    def all_to_all(
-        self,
-        inputs: Sequence[T],
-        out: Sequence[T] | None = None,
-        *,
-        splits: Sequence[Sequence[int]] | None = None,
-        algorithm: str = "auto",
-        max_blocks: int | None = None,
-        streams: Sequence[object] | None = None,
-        timeout: float | None = None,
-        async_op: bool = False,
-    ) -> list[T] | Work:
-        """Chunk j of rank i's input becomes chunk i of rank j's output.
 
-        inputs: (n m, ...) on each of n ranks, cut into n equal chunks along dimension 0. out: the
-        same shape, and not the inputs. splits: for uneven chunks, n x n numbers of rows:
-        splits[i][j] go from rank i to rank j; then rank i's input has sum(splits[i]) rows, and rank
-        j's output as many as all give it. algorithm: "one_shot" or "copy_engine".
-
-        >>> import numpy as np, weft
-        >>> with weft.Fabric("sim:2") as fab:
-        ...     swapped = fab.all_to_all([np.array([1, 2]), np.array([3, 4])])
-        >>> [s.tolist() for s in swapped]
-        [[1, 3], [2, 4]]
-        """
-        ins = member_list("inputs", inputs, self._devices)
-        n = self.size
-        rows = None if splits is None else [_numbers("splits", row, n) for row in splits]
-        if rows is not None and len(rows) != n:
-            raise invalid(f"splits must have a row for each of {n} ranks, not {len(rows)}")
-        if out is not None:
-            outputs = member_list("out", out, self._devices)
-        elif rows is None:
-            outputs = [empty_like_kind(t, tuple(t.shape)) for t in ins]
-        else:
-            outputs = [
-                empty_like_kind(t, (sum(row[rank] for row in rows), *tuple(t.shape)[1:]))
-                for rank, t in enumerate(ins)
-            ]
-        options = gathered(algorithm, max_blocks, streams, timeout, async_op)
-        particular = {} if rows is None else {"splits": [x for row in rows for x in row]}
-        result: list[T] | Work = self._collective("all_to_all", ins, outputs, options, **particular)
-        return result
-
-    @overload
-    def send_recv(
-        self,
-        tensors: Sequence[T | None],
-        to: Sequence[int | None],
-        *,
-        out: Sequence[T | None] | None = ...,
-        async_op: Literal[False] = ...,
-        **options: Unpack[Options],
-    ) -> list[T | None]: ...
-    @overload
-    def send_recv(
-        self,
-        tensors: Sequence[T | None],
-        to: Sequence[int | None],
-        *,
-        out: Sequence[T | None] | None = ...,
-        async_op: Literal[True],
-        **options: Unpack[Options],
-    ) -> Work: ...
-    def send_recv(
-        self,
-        tensors: Sequence[T | None],
-        to: Sequence[int | None],
-        *,
-        out: Sequence[T | None] | None = None,
-        algorithm: str = "auto",
-        max_blocks: int | None = None,
-        streams: Sequence[object] | None = None,
-        timeout: float | None = None,
-        async_op: bool = False,
-    ) -> list[T | None] | Work:
-        """Rank i sends its tensor to rank to[i]; None: it sends nothing.
-
-        tensors: of those that send, all of one shape and dtype. No two ranks send to the same one.
-        out: of those that receive, and not the inputs; None makes them, like the receiver's own
-        tensor. Others' outputs are None. algorithm: "one_shot" or "copy_engine".
-
-        >>> import numpy as np, weft
-        >>> with weft.Fabric("sim:3") as fab:
-        ...     got = fab.send_recv([np.array([r]) for r in range(3)], to=[1, 2, None])
-        >>> got[0], got[1].tolist(), got[2].tolist()
-        (None, [0], [1])
-        """
-        inputs = member_list("tensors", tensors, self._devices)
-        n = self.size
-        partners = [-1 if t is None else rank_number("to", t, n) for t in member_list("to", to)]
-        if out is None:
-            outputs: list[Any] = [
-                _like_receiver(inputs, rank) if rank in partners else None for rank in range(n)
-            ]
-        else:
-            outputs = member_list("out", out, self._devices)
-        options = gathered(algorithm, max_blocks, streams, timeout, async_op)
-        result: list[T | None] | Work = self._collective(
-            "send_recv", inputs, outputs, options, to=partners
-        )
-        return result
-
-
-def _numbers(what: str, row: object, count: int) -> list[int]:
-    """A row of `count` integers. InvalidArgument otherwise."""
-    try:
-        numbers = [operator.index(x) for x in row]  # type: ignore[attr-defined]
-    except TypeError:
-        raise invalid(f"{what} must be lists of whole numbers, and {row!r} is not") from None
-    if len(numbers) != count:
-        raise invalid(f"{what} must give {count} numbers for each rank, not {len(numbers)}")
-    return numbers
-
-
-def _member(tensors: list[Any], rank: int) -> Any:
+def member(tensors: list[Any], rank: int) -> Any:
+    """The tensor of a rank that must give one. InvalidArgument otherwise."""
     if len(tensors) <= rank or tensors[rank] is None:
         raise invalid(f"rank {rank} gives no tensor")
     return tensors[rank]
-
-
-def _like_receiver(tensors: list[Any], rank: int) -> Any:
-    tensor = _member(tensors, rank)
-    return empty_like_kind(tensor, tuple(tensor.shape))

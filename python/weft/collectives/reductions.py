@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from weft._call import bucket_lists, is_bucket, member_list, rank_number, text
-from weft._errors import invalid, whole_number
+from weft._call import bucket_lists, grouping, is_bucket, member_list, rank_number, text
 from weft._outputs import split
 from weft.collectives.base import Base, gathered
 
@@ -46,6 +46,17 @@ class Reductions(Base):
         async_op: Literal[True],
         **options: Unpack[Options],
     ) -> Work: ...
+    @overload
+    def all_reduce(
+        self,
+        tensors: Sequence[T],
+        op: str = ...,
+        *,
+        out: Sequence[T] | None = ...,
+        group_size: int | None = ...,
+        async_op: bool,
+        **options: Unpack[Options],
+    ) -> list[T] | Work: ...
     def all_reduce(
         self,
         tensors: Sequence[T],
@@ -87,9 +98,8 @@ class Reductions(Base):
         inputs = listed("tensors", tensors, self._devices)
         outputs = inputs if out is None else listed("out", out, self._devices)
         options = gathered(algorithm, max_blocks, streams, timeout, async_op)
-        particular = {} if group_size is None else {"group_size": _positive(group_size)}
         result: list[T] | Work = self._collective(
-            "all_reduce", inputs, outputs, options, op=text("op", op), **particular
+            "all_reduce", inputs, outputs, options, op=text("op", op), **grouping(group_size)
         )
         return result
 
@@ -113,6 +123,16 @@ class Reductions(Base):
         async_op: Literal[True],
         **options: Unpack[Options],
     ) -> Work: ...
+    @overload
+    def reduce_scatter(
+        self,
+        inputs: Sequence[T],
+        out: Sequence[T] | None = ...,
+        op: str = ...,
+        *,
+        async_op: bool,
+        **options: Unpack[Options],
+    ) -> list[T] | Work: ...
     def reduce_scatter(
         self,
         inputs: Sequence[T],
@@ -138,7 +158,10 @@ class Reductions(Base):
         """
         ins = member_list("inputs", inputs, self._devices)
         outputs = (
-            [split(t, self.size) for t in ins]
+            [
+                self._made("reduce_scatter", r, partial(split, t, self.size))
+                for r, t in enumerate(ins)
+            ]
             if out is None
             else member_list("out", out, self._devices)
         )
@@ -170,6 +193,17 @@ class Reductions(Base):
         async_op: Literal[True],
         **options: Unpack[Options],
     ) -> Work: ...
+    @overload
+    def reduce(
+        self,
+        tensors: Sequence[T],
+        root: int = ...,
+        op: str = ...,
+        *,
+        out: Sequence[T | None] | None = ...,
+        async_op: bool,
+        **options: Unpack[Options],
+    ) -> list[T] | Work: ...
     def reduce(
         self,
         tensors: Sequence[T],
@@ -202,10 +236,3 @@ class Reductions(Base):
             "reduce", inputs, outputs, options, op=text("op", op), root=number
         )
         return result
-
-
-def _positive(value: object) -> int:
-    size = whole_number(value)
-    if size is None or not 0 < size < 1 << 20:
-        raise invalid(f"group_size must be a whole number above 0, not {value!r}")
-    return size

@@ -70,7 +70,7 @@ TEST_CASE("an empty value counts as not set") {
 
 TEST_CASE("garbage is an error that names variable, value and what is allowed") {
   CHECK(refusal("WEFT_TIMEOUT", "soon") ==
-        "WEFT_TIMEOUT is 'soon', but must be a finite number above 0");
+        "WEFT_TIMEOUT is 'soon', but must be a finite number above 0 and at most 1e+09");
   CHECK(refusal("WEFT_SIM_SEED", "-1") ==
         "WEFT_SIM_SEED is '-1', but must be an integer of at least 0");
   CHECK(refusal("WEFT_EVENTS", "maybe") ==
@@ -109,7 +109,7 @@ TEST_CASE("entries list the whole table with what is in force") {
   CHECK(entries[0].type == "real");
   CHECK(std::get<double>(entries[0].initial) == 30.0);
   CHECK(std::get<double>(entries[0].value) == config().timeout);
-  CHECK(entries[0].allowed == "a finite number above 0");
+  CHECK(entries[0].allowed == "a finite number above 0 and at most 1e+09");
   int users = 0;
   for (const ConfigEntry& entry : entries) {
     CHECK(entry.initial.index() == entry.value.index());
