@@ -172,8 +172,8 @@ std::shared_ptr<Operation> Fabric::submit(std::shared_ptr<Operation> operation,
 }
 
 // Handles what a launch threw at the rank that failed. There and on the next ranks, up to `end`,
-// there may be work whose end was not recorded: a work that failed may have enqueued some of what it
-// is, and a joint one on every rank's stream. `user_streams`: if works went straight onto them.
+// there may be work whose end was not recorded: a work that failed may have enqueued some of what
+// it is, and a joint one on every rank's stream. `user_streams`: if works went straight onto them.
 void Fabric::end_half_launched(Operation& operation, std::size_t failed, std::size_t end,
                                std::span<const Stream> user_streams) {
   const Error error = operation.blamed(current_error(), failed);

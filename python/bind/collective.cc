@@ -128,9 +128,8 @@ class Importer {
     std::vector<Tensor> result;
     for (std::size_t r = 0; r < list.size(); ++r) {
       const nb::object object = list[r];
-      result.push_back(of_rank(collective_, r, [&] {
-        return import_member(object, consumer_of(object, r));
-      }));
+      result.push_back(
+          of_rank(collective_, r, [&] { return import_member(object, consumer_of(object, r)); }));
     }
     return result;
   }
