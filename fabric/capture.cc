@@ -18,6 +18,8 @@ constexpr std::int64_t kDrainGrace = 10'000'000'000;  // ns that operations befo
 void Fabric::check_stream(Rank rank, Stream user_stream) const {
   const std::atomic_ref checked(ranks_[index(rank)].checked);
   if (checked.load(std::memory_order_relaxed) == user_stream.handle) return;
+  // To be asked whose it is ends the capture of a stream.
+  if (device(rank).is_capturing(user_stream)) return;
   const auto problem = device(rank).stream_problem(user_stream);
   if (!problem) return checked.store(user_stream.handle, std::memory_order_relaxed);
   throw Error(ErrorCode::invalid_argument, concat("rank ", rank, "'s stream: ", *problem),

@@ -79,6 +79,7 @@ std::optional<DeviceId> CudaDevice::owner_of(const void* memory) const {
 Allocation CudaDevice::allocation_of(const void* memory) const {
   const CudaApi& api = cuda_api();
   if (!api.mem_get_address_range) return {};
+  const OutsideCaptures outside;
   const CurrentDevice current(ordinal_);
   CUdeviceptr begin = 0;
   std::size_t bytes = 0;
@@ -97,6 +98,7 @@ std::optional<std::string> CudaDevice::make_reachable(const void* memory, Bytes 
 std::optional<std::string> CudaDevice::access_problem(const void* memory, Bytes bytes,
                                                       bool grant) const {
   if (bytes.value() == 0) return std::nullopt;
+  const OutsideCaptures outside;  // what is asked here may end one that this thread has begun
   const auto owner = owner_of(memory);
   const auto last = owner_of(static_cast<const std::byte*>(memory) + bytes.value() - 1);
   if (!owner) return "it is host memory, or memory that CUDA does not know";
