@@ -76,9 +76,13 @@ def test_streams_of_other_devices_are_refused_before_anything_is_launched() -> N
         rooms, streams = rooms_on(fabric, 5000), streams_on(fabric)
         synchronize(fabric)
         for wrong in (streams[::-1], [streams[0], streams[0]]):
-            with pytest.raises(weft.InvalidArgument, match=r"rank \d's stream.*cuda:\d") as caught:
-                fabric.all_reduce(rooms, streams=wrong)
-            assert caught.value.rank == (0 if wrong[0] is streams[1] else 1)
+            rank = 0 if wrong[0] is streams[1] else 1
+            with pytest.raises(weft.DeviceMismatch, match=r"of cuda:\d") as said:
+                fabric.all_reduce(rooms, streams=wrong)  # torch's streams say whose they are
+            handles = [stream.cuda_stream for stream in wrong]
+            with pytest.raises(weft.InvalidArgument, match=r"rank \d's stream.*cuda:\d") as asked:
+                fabric.all_reduce(rooms, streams=handles)
+            assert said.value.rank == asked.value.rank == rank
         synchronize(fabric)
         assert all(bool((room == 1).all()) for room in rooms)
         fabric.all_reduce(rooms, streams=streams)
