@@ -110,10 +110,9 @@ bool Fabric::notice_captured_fault() {
     if (state_ != State::open) return false;
   }
   const std::span<const FaultRecord> records = fault_records();
-  std::uint64_t id = 0;
-  for (const FaultRecord& record : records) id = std::max(id, record.operation);
   const Error error =
-      error_from_records(records, world(), blocks_, id, "captured operation", timeout_ns_)
+      error_from_records(records, world(), blocks_, newest_fault(records), "captured operation",
+                         timeout_ns_)
           .value_or(Error(ErrorCode::collective_aborted, "a captured operation was aborted"));
   poison(error);
   record_fault(error, Rank(error.context().rank.value_or(0)), now_ns());

@@ -52,6 +52,14 @@ std::string describe(const FaultRecord& record) {
 
 }  // namespace
 
+std::uint64_t newest_fault(std::span<const FaultRecord> records) {
+  std::uint64_t newest = 0;
+  for (const FaultRecord& record : records) {
+    if (outcome_of(record) != Outcome::ok) newest = std::max(newest, record.operation);
+  }
+  return newest;
+}
+
 std::vector<int> find_culprits(std::span<const FaultRecord> records) {
   std::vector<int> culprits;
   for (std::size_t start = 0; start < records.size(); ++start) {

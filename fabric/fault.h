@@ -17,6 +17,9 @@ namespace weft::fabric {
 // one a rank, of ranks that left early; outcome ok for the others.
 std::vector<int> find_culprits(std::span<const FaultRecord> records);
 
+// The newest operation that a record concerns; 0 if none does. Records may be written meanwhile.
+std::uint64_t newest_fault(std::span<const FaultRecord> records);
+
 // The error of operation `id`, or nothing if no record concerns it. Records of all blocks of all
 // ranks, rank by rank. CollectiveTimeout if any rank timed out, else CollectiveAborted.
 std::optional<Error> error_from_records(std::span<const FaultRecord> records, WorldSize world,
