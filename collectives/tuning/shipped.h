@@ -2,9 +2,10 @@
 //
 // The crossovers of GPUs are those of 2 x NVIDIA H200 (sm_90), from the records in bench/results:
 // h200x2-all-reduce-float32.json for all_reduce; h200x2-all-gather.json, h200x2-all-to-all.json,
-// h200x2-broadcast.json and h200x2-p2p.json for what moves data (the limit of LL there is from
-// later runs, which are not among the records). For other numbers of ranks and other generations
-// they are predictions: the same rows, until something was measured there.
+// h200x2-broadcast.json and h200x2-p2p.json for what moves data (the limit of LL there, and that of
+// the copy engines in all_reduce, are from runs that are not among the records). For other numbers
+// of ranks and other generations they are predictions: the same rows, until something was measured
+// there.
 #pragma once
 
 #include "collectives/tuner.h"
@@ -13,8 +14,8 @@ namespace weft::collectives {
 
 inline constexpr std::int64_t kLamportBytes = 16 << 20;
 inline constexpr std::int64_t kPullBytes = 4 << 20;
-// From here copy engines are as fast as push_two_shot or faster, whose time with two-byte elements
-// is not steady on H200: 0.24 to 0.51 ms at 64 MiB, where copy engines take 0.20 ms run after run.
+// At 64 MiB and above copy engines are no slower than push_two_shot, whose time with two-byte
+// elements is not steady there on H200; at 32 MiB they are slower. The limit lies between the two.
 inline constexpr std::int64_t kEngineBytes = 48 << 20;
 inline constexpr std::int64_t kMoveLlBytes = 512 << 10;
 inline constexpr std::int64_t kMoveEngineBytes = 64 << 20;
