@@ -216,7 +216,7 @@ class Fabric(Collectives):
         >>> with weft.Fabric("sim:4", tuning="off") as fab:
         ...     first = fab.tuning()[0]
         >>> first["collectives"], first["algorithm"], first["source"]
-        (['all_reduce'], 'ring', 'shipped')
+        (['all_reduce'], 'two_shot', 'shipped')
         """
         return self._tuning.rows()
 

@@ -31,7 +31,7 @@ class Work:
     ...     work = fab.all_reduce([np.ones(3), np.ones(3)], async_op=True)
     ...     work.wait()
     ...     work.done(), work.info["algorithm"], work.outputs[1].tolist()
-    (True, 'ring', [2.0, 2.0, 2.0])
+    (True, 'two_shot', [2.0, 2.0, 2.0])
     """
 
     __slots__ = ("_operation", "outputs")

@@ -33,8 +33,8 @@ std::string text(const Order& order) {
   return names;
 }
 
-// What "auto" tried before there were tables, in this order.
-Order order_without_tables(bool cuda, const TuningCall& call) {
+// What the shipped rows should come to: the algorithms that "auto" tries, in this order.
+Order shipped_order(bool cuda, const TuningCall& call) {
   using enum Algorithm;
   if (call.collective != Collective::all_reduce) {
     if (!cuda) return {one_shot_pull, one_shot, two_shot, ring};
@@ -42,10 +42,11 @@ Order order_without_tables(bool cuda, const TuningCall& call) {
     if (call.bytes < 64 * kMiB) return {one_shot_pull, one_shot, two_shot, copy_engine};
     return {copy_engine, one_shot_pull, one_shot, two_shot};
   }
+  if (!cuda && call.bytes <= 256 * kKiB) return {two_shot, ring};
   if (!cuda) return {ring, two_shot};
   if (call.bytes <= 4 * kMiB) return {lamport, ll, one_shot_pull, two_shot, copy_engine};
   if (call.bytes <= 16 * kMiB) return {lamport, push_two_shot, two_shot, copy_engine};
-  if (call.bytes < 192 * kMiB) return {push_two_shot, two_shot, copy_engine};
+  if (call.bytes < 48 * kMiB) return {push_two_shot, two_shot, copy_engine};
   return {copy_engine, push_two_shot, two_shot};
 }
 
@@ -59,7 +60,7 @@ std::vector<std::int64_t> sizes_around_every_crossover() {
   return sizes;
 }
 
-TEST_CASE("the shipped table prefers what was preferred before there were tables") {
+TEST_CASE("the shipped table prefers what it should at every size") {
   for (const std::int32_t generation : {0, 80, 90, 100, 103}) {
     for (const std::int32_t ranks : {1, 2, 3, 8, 64}) {
       const auto table = collectives::make_table(generation, ranks, {});
@@ -72,8 +73,7 @@ TEST_CASE("the shipped table prefers what was preferred before there were tables
                                   .captured = (bits & 2) != 0,
                                   .in_place = (bits & 4) != 0,
                                   .bytes = bytes};
-            REQUIRE(text(preference(table, call)) ==
-                    text(order_without_tables(generation != 0, call)));
+            REQUIRE(text(preference(table, call)) == text(shipped_order(generation != 0, call)));
           }
         }
       }
@@ -90,21 +90,21 @@ TuningRow row_for(Algorithm algorithm, std::int64_t from, std::int64_t up_to) {
 }
 
 TEST_CASE("a row holds from its first byte to its last, and comes before the shipped ones") {
-  const TuningRow rows[] = {row_for(Algorithm::two_shot, 100, 200),
+  const TuningRow rows[] = {row_for(Algorithm::ring, 100, 200),
                             row_for(Algorithm::one_shot, 201, 300)};
   const auto table = collectives::make_table(0, 4, rows);
   const auto first = [&](std::int64_t bytes) {
     return preference(table, {.bytes = bytes}).front();
   };
-  CHECK(first(99) == Algorithm::ring);
-  CHECK(first(100) == Algorithm::two_shot);
-  CHECK(first(200) == Algorithm::two_shot);
+  CHECK(first(99) == Algorithm::two_shot);
+  CHECK(first(100) == Algorithm::ring);
+  CHECK(first(200) == Algorithm::ring);
   CHECK(first(201) == Algorithm::one_shot);
   CHECK(first(300) == Algorithm::one_shot);
-  CHECK(first(301) == Algorithm::ring);
+  CHECK(first(301) == Algorithm::two_shot);
   CHECK(preference(table, {.collective = Collective::reduce, .bytes = 150}).front() ==
         Algorithm::one_shot_pull);
-  CHECK(text(preference(table, {.bytes = 150})) == "two_shot ring ");
+  CHECK(text(preference(table, {.bytes = 150})) == "ring two_shot ");
 }
 
 TEST_CASE("a row is for the calls that it names") {
@@ -157,15 +157,15 @@ std::string chosen(Fabric& fabric, std::int64_t length, bool deterministic = fal
 
 TEST_CASE("a table that is set decides what runs, until another is set") {
   const auto fabric = open_sim(4);
-  CHECK(chosen(*fabric, 100) == "ring");
+  CHECK(chosen(*fabric, 100) == "two_shot");
   const TuningRow rows[] = {row_for(Algorithm::halving_doubling, 0, 400),
                             row_for(Algorithm::hierarchical, 401, 4000)};
   set_tuning(*fabric, rows);
   CHECK(chosen(*fabric, 100) == "halving_doubling");
   CHECK(chosen(*fabric, 101) == "hierarchical");
-  CHECK(chosen(*fabric, 1001) == "ring");
+  CHECK(chosen(*fabric, 1001) == "two_shot");
   set_tuning(*fabric, {});
-  CHECK(chosen(*fabric, 100) == "ring");
+  CHECK(chosen(*fabric, 100) == "two_shot");
 }
 
 TEST_CASE("a row whose algorithm cannot serve the call is passed over") {
@@ -184,7 +184,7 @@ TEST_CASE("a row whose algorithm cannot serve the call is passed over") {
   const auto small = collectives::open(std::move(little));
   const TuningRow pushes[] = {row_for(Algorithm::push_two_shot, 0, collectives::kNoEnd)};
   set_tuning(*small, pushes);
-  CHECK(chosen(*small, 100) == "ring");
+  CHECK(chosen(*small, 100) == "two_shot");
   Vectors vectors(9, 100, 1);
   expect_error(ErrorCode::invalid_argument,
                [&] { sum_in_place(*small, vectors, 0, Algorithm::push_two_shot); });

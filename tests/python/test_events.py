@@ -47,7 +47,7 @@ def test_an_operation_leaves_one_event_a_rank(fabric):
     assert len(set(rows["op_id"].tolist())) == 1
     assert rows["device"].tolist() == [0, 1, 2]
     for name, value in {
-        "algorithm": "ring", "dtype": "int16", "op": "max", "bytes": 16, "status": "ok",
+        "algorithm": "two_shot", "dtype": "int16", "op": "max", "bytes": 16, "status": "ok",
         "culprit": -1, "path": "zero_copy",
     }.items():  # fmt: skip
         assert set(rows[name].tolist()) == {value}, name

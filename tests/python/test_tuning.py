@@ -55,10 +55,10 @@ def test_a_measured_row_decides_what_runs_and_work_and_events_say_so(tmp_path):
     path = write(tmp_path / "t.json", table(row("halving_doubling"), row("one_shot")))
     with weft.Fabric("sim:4", tuning=path) as fab:
         assert ran(fab, 1024) == "halving_doubling"
-        assert ran(fab, 1025) == "ring"
-        assert ran(fab, 100, algorithm="two_shot") == "two_shot"
+        assert ran(fab, 1025) == "two_shot"
+        assert ran(fab, 100, algorithm="ring") == "ring"
     with weft.Fabric("sim:4", tuning="off") as fab:
-        assert ran(fab) == "ring"
+        assert ran(fab) == "two_shot"
 
 
 def test_rows_may_be_for_dtypes_captures_and_calls_in_place(tmp_path):
@@ -69,7 +69,7 @@ def test_rows_may_be_for_dtypes_captures_and_calls_in_place(tmp_path):
     ]
     with weft.Fabric("sim:4", tuning=write(tmp_path / "t.json", table(*rows))) as fab:
         assert ran(fab, dtype=np.int32) == "one_shot"
-        assert ran(fab) == "ring"
+        assert ran(fab) == "two_shot"
         assert ran(fab, out=[np.zeros(100, np.float32) for _ in range(4)]) == "halving_doubling"
         data = [np.ones(8, np.float32) for _ in range(4)]
         graph = weft.Graph()
@@ -81,10 +81,10 @@ def test_rows_may_be_for_dtypes_captures_and_calls_in_place(tmp_path):
 
 
 def test_a_row_that_cannot_serve_is_passed_over(tmp_path):
-    path = write(tmp_path / "t.json", table(row("lamport"), row("one_shot_pull"), row("two_shot")))
+    path = write(tmp_path / "t.json", table(row("lamport"), row("one_shot_pull"), row("ring")))
     with weft.Fabric("sim:4", tuning=path) as fab:
         assert ran(fab) == "lamport"
-        assert ran(fab, dtype=np.int32) == "two_shot"
+        assert ran(fab, dtype=np.int32) == "ring"
         out = [np.zeros(100, np.int32) for _ in range(4)]
         assert ran(fab, dtype=np.int32, out=out) == "one_shot_pull"
         before = weft.deterministic(True)
@@ -106,7 +106,7 @@ def test_a_row_that_cannot_serve_is_passed_over(tmp_path):
 def test_tables_for_something_else_are_left_alone(tmp_path, other):
     path = write(tmp_path / "t.json", table(row(), **other))
     with weft.Fabric("sim:4", tuning=path) as fab:
-        assert ran(fab) == "ring"
+        assert ran(fab) == "two_shot"
 
 
 class FakeNative:
@@ -171,10 +171,8 @@ def test_the_table_in_force_says_where_each_row_comes_from(tmp_path):
     assert every == set(weft._weft.collectives())
 
 
-def test_what_can_serve_is_as_before_for_every_collective_size_and_dtype():
-    """The shipped table on simulated devices: what "auto" took before there were tables."""
+def test_the_shipped_table_serves_every_collective_size_and_dtype_on_simulated_devices():
     expected = {
-        "all_reduce": "ring",
         "reduce_scatter": "one_shot_pull",
         "all_gather": "one_shot",
         "broadcast": "one_shot",
@@ -190,7 +188,7 @@ def test_what_can_serve_is_as_before_for_every_collective_size_and_dtype():
 
     for ranks in (2, 4):
         with weft.Fabric(f"sim:{ranks}", tuning="off") as fab:
-            for name, algorithm in expected.items():
+            for name in ("all_reduce", *expected):
                 op = "sum" if COLLECTIVES[name].reduces else "none"
                 for dtype in ("float32", "int64", "bool"):
                     for size in (8, 5000, 1 << 20):
@@ -199,6 +197,8 @@ def test_what_can_serve_is_as_before_for_every_collective_size_and_dtype():
                         call = prepared(fab, case, buffers.inputs[0], buffers.outputs[0])
                         work = call(async_op=True)
                         work.wait()
+                        all_reduce = "two_shot" if size <= 256 << 10 else "ring"
+                        algorithm = expected.get(name, all_reduce)
                         assert work.info["algorithm"] == algorithm, (name, dtype, size)
 
 
@@ -274,7 +274,7 @@ def in_new_process(monkeypatch, code, **environment):
 def test_the_default_place_is_in_the_users_cache(monkeypatch, tmp_path):
     place = tmp_path / "weft" / "tuning.json"
     done = in_new_process(monkeypatch, ["-c", CODE], XDG_CACHE_HOME=tmp_path)
-    assert (done.stdout, done.stderr) == ("ring\n", "")
+    assert (done.stdout, done.stderr) == ("two_shot\n", "")
     tuning.store(place, [table(row("one_shot"))])
     done = in_new_process(monkeypatch, ["-c", CODE], XDG_CACHE_HOME=tmp_path)
     assert (done.stdout, done.stderr) == ("one_shot\n", "")
@@ -287,8 +287,8 @@ def test_the_default_place_is_in_the_users_cache(monkeypatch, tmp_path):
 
 def test_weft_tuning_names_another_file_or_none(monkeypatch, tmp_path):
     tuning.store(tmp_path / "weft" / "tuning.json", [table(row("one_shot"))])
-    other = write(tmp_path / "other.json", table(row("two_shot")))
-    for value, algorithm in ((other, "two_shot"), ("off", "ring"), ("", "one_shot")):
+    other = write(tmp_path / "other.json", table(row("ring")))
+    for value, algorithm in ((other, "ring"), ("off", "two_shot"), ("", "one_shot")):
         done = in_new_process(monkeypatch, ["-c", CODE], XDG_CACHE_HOME=tmp_path, WEFT_TUNING=value)
         assert (done.stdout, done.stderr) == (f"{algorithm}\n", "")
 
@@ -298,7 +298,7 @@ def test_garbage_at_the_default_place_is_a_warning_and_the_shipped_table(monkeyp
     place.parent.mkdir()
     place.write_text("{")
     done = in_new_process(monkeypatch, ["-c", CODE], XDG_CACHE_HOME=tmp_path)
-    assert done.stdout == "ring\n"
+    assert done.stdout == "two_shot\n"
     assert done.stderr.count("RuntimeWarning") == 1
     assert f"{place} is not JSON" in done.stderr
     assert "<string>:3: RuntimeWarning" in done.stderr  # the line that opened the fabric
