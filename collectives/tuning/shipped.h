@@ -20,9 +20,6 @@ inline constexpr std::int64_t kEngineBytes = 48 << 20;
 inline constexpr std::int64_t kMoveLlBytes = 512 << 10;
 inline constexpr std::int64_t kMoveEngineBytes = 64 << 20;
 
-// The simulator at work on the host's memory, 4 ranks on 2 cores: a wait costs more than a copy.
-inline constexpr std::int64_t kSimTwoShotBytes = 256 << 10;
-
 inline constexpr CollectiveSet kAllReduce = only(Collective::all_reduce);
 inline constexpr CollectiveSet kMoves = all_but(Collective::all_reduce);
 
@@ -43,12 +40,9 @@ inline constexpr TuningRow kShippedRows[] = {
     {.collectives = kMoves, .algorithm = Algorithm::two_shot},
     {.collectives = kMoves, .algorithm = Algorithm::copy_engine},
 
-    {.generation = kSimulated,
-     .collectives = kAllReduce,
-     .up_to = kSimTwoShotBytes,
-     .algorithm = Algorithm::two_shot},
-    {.generation = kSimulated, .collectives = kAllReduce, .algorithm = Algorithm::ring},
+    // On the host's memory, with few cores, a wait costs more than a copy: two_shot waits least.
     {.generation = kSimulated, .collectives = kAllReduce, .algorithm = Algorithm::two_shot},
+    {.generation = kSimulated, .collectives = kAllReduce, .algorithm = Algorithm::ring},
     {.generation = kSimulated, .collectives = kMoves, .algorithm = Algorithm::one_shot_pull},
     {.generation = kSimulated, .collectives = kMoves, .algorithm = Algorithm::one_shot},
     {.generation = kSimulated, .collectives = kMoves, .algorithm = Algorithm::two_shot},

@@ -42,8 +42,7 @@ Order shipped_order(bool cuda, const TuningCall& call) {
     if (call.bytes < 64 * kMiB) return {one_shot_pull, one_shot, two_shot, copy_engine};
     return {copy_engine, one_shot_pull, one_shot, two_shot};
   }
-  if (!cuda && call.bytes <= 256 * kKiB) return {two_shot, ring};
-  if (!cuda) return {ring, two_shot};
+  if (!cuda) return {two_shot, ring};
   if (call.bytes <= 4 * kMiB) return {lamport, ll, one_shot_pull, two_shot, copy_engine};
   if (call.bytes <= 16 * kMiB) return {lamport, push_two_shot, two_shot, copy_engine};
   if (call.bytes < 48 * kMiB) return {push_two_shot, two_shot, copy_engine};

@@ -32,6 +32,8 @@ using schedule::Target;
 
 constexpr std::int64_t kPieceBytes = 128 * 1024;  // two operands and a result fit in a core's L2
 constexpr std::int32_t kPieces = 4;
+// Of two_shot: a sum goes on to the peers while it is still in the cache.
+constexpr std::int64_t kSumBytes = 512 * 1024;
 constexpr std::int64_t kScratch = 4 << 20;
 constexpr std::int64_t kStripBytes = 32 * 1024;  // of a piece, reduced or copied at a time
 
@@ -370,6 +372,7 @@ schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
                                 {piece_bytes, pieces, 1});
   };
   if (lanes == 0 && plan.algorithm != Algorithm::ring) {
+    if (plan.algorithm == Algorithm::two_shot) return cut(kSumBytes, 1);
     // Without slots nothing bounds a piece: what takes one hop is moved whole.
     return cut(std::max<std::int64_t>(1, extent.chunk_elements) * item, 1);
   }
