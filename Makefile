@@ -104,7 +104,9 @@ bench: build-demo
 
 # With the Python given, which has weft and pytest: installs nothing, needs no network.
 # TOOL=memcheck (racecheck, ...) runs the tests under compute-sanitizer, SHARD=i/k every k-th test.
-SANITIZER = $(if $(TOOL),compute-sanitizer --tool $(TOOL) --target-processes all --error-exitcode 9)
+# Calls that CUDA refuses are no findings: weft asks, and tests provoke it, and both look at the answer.
+SANITIZER = $(if $(TOOL),compute-sanitizer --tool $(TOOL) --target-processes all --error-exitcode 9 \
+              $(if $(filter memcheck,$(TOOL)),--report-api-errors no))
 gpu-check:
 	$(SANITIZER) $(PYTHON) -m pytest tests/gpu -m "gpu1 or gpu2" $(if $(SHARD),--shard=$(SHARD)) $(ARGS)
 	$(if $(TOOL)$(SHARD),,$(PYTHON) -c "import weft.cli; weft.cli.main()" bench all_reduce -b 8 -e 256M -f 8)
