@@ -40,7 +40,7 @@ inline constexpr TuningRow kShippedRows[] = {
     {.collectives = kMoves, .algorithm = Algorithm::two_shot},
     {.collectives = kMoves, .algorithm = Algorithm::copy_engine},
 
-    // On the host's memory, with few cores, a wait costs more than a copy: two_shot waits least.
+    // On the host's memory, with few cores, waits cost more than copies: two_shot has fewer.
     {.generation = kSimulated, .collectives = kAllReduce, .algorithm = Algorithm::two_shot},
     {.generation = kSimulated, .collectives = kAllReduce, .algorithm = Algorithm::ring},
     {.generation = kSimulated, .collectives = kMoves, .algorithm = Algorithm::one_shot_pull},

@@ -73,6 +73,15 @@ TEST_CASE("algorithms follow each other in any order, through the 2^32 wrap of a
   }
 }
 
+TEST_CASE("two_shot in several pieces of a chunk" * doctest::test_suite("stress")) {
+  for (const int n : {2, 3, 4}) {
+    const auto fabric = open_sim(n);
+    Vectors vectors(n, n * 300'000 + 5, n);  // chunks of more than two pieces
+    REQUIRE_FALSE(sum_in_place(*fabric, vectors, 0, Algorithm::two_shot));
+    CHECK(vectors.wrong() == 0);
+  }
+}
+
 TEST_CASE("no algorithm allocates in steady state") {
   const auto fabric = open_sim(4);
   Vectors vectors(4, 20'000, 4);

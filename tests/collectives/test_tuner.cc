@@ -52,7 +52,8 @@ Order shipped_order(bool cuda, const TuningCall& call) {
 std::vector<std::int64_t> sizes_around_every_crossover() {
   std::vector<std::int64_t> sizes = {0, 1, 4, 1000};
   for (std::int64_t size = kKiB; size <= 4096 * kMiB; size *= 2) {
-    for (const std::int64_t near : {size - 1, size, size + 1, size + size / 2}) {
+    for (const std::int64_t near :
+         {size - 1, size, size + 1, size + size / 2 - 1, size + size / 2}) {
       sizes.push_back(near);
     }
   }

@@ -371,12 +371,12 @@ schedule::Tiling sim_tiling(const fabric::Fabric& fabric, const Plan& plan,
     return schedule::cut_chunks(extent.elements, extent.chunk_elements, item,
                                 {piece_bytes, pieces, 1});
   };
-  if (lanes == 0 && plan.algorithm != Algorithm::ring) {
+  if (lanes == 0) {
+    if (plan.algorithm == Algorithm::ring) return cut(kPieceBytes, kPieces);
     if (plan.algorithm == Algorithm::two_shot) return cut(kSumBytes, 1);
     // Without slots nothing bounds a piece: what takes one hop is moved whole.
     return cut(std::max<std::int64_t>(1, extent.chunk_elements) * item, 1);
   }
-  if (lanes == 0) return cut(kPieceBytes, kPieces);
   const std::string why = sim_refusal(fabric, *plan.schedule);
   if (!why.empty()) fail(ErrorCode::invalid_argument, why);
   return cut(std::min(kPieceBytes, room_of_a_slot(fabric, lanes)), pieces_of(lanes));
