@@ -34,7 +34,7 @@ std::optional<schedule::Schedule> materialise(fabric::Fabric& fabric, const Requ
       algorithm == Algorithm::hierarchical && request.call.collective == Collective::all_reduce;
   if (!hierarchical) return request.kind().schedule(algorithm, fabric.world(), request.call);
   return schedule::hierarchical::materialise(
-      fabric.world(), groups_of(fabric, session(fabric).device_of_rank, group_size));
+      fabric.world(), groups_of(fabric.topology(), session(fabric).device_of_rank, group_size));
 }
 
 // The schedule, made when it is first asked for; null if the collective has no such algorithm.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <limits>
 #include <queue>
 #include <utility>
 
@@ -75,9 +76,10 @@ Chunk moved(const Step& step) {
   return step.target == Target::output ? step.out_chunk() : step.chunk;
 }
 
-// The way of one lane.
+// The way of one lane. What it occupies is its own link, or the ports at both ends.
 struct Path {
-  std::size_t link = 0;  // device pair
+  std::size_t out = 0;
+  std::size_t in = 0;  // the same as `out` where it is a link
   double bytes_per_second = 0;
   double latency = 0;
 };
@@ -97,15 +99,17 @@ struct RankState {
   int piece = 0;
   double clock = 0;  // when its last piece got under way
   bool queued = false;
+  const Lane* waits_for = nullptr;  // the first it found without what it needs: no need to look on
 };
 
 class Forecast {
  public:
-  Forecast(const Schedule& schedule, const Parts& parts, std::vector<Lane> lanes, std::size_t links)
+  Forecast(const Schedule& schedule, const Parts& parts, std::vector<Lane> lanes,
+           std::size_t resources)
       : schedule_(schedule),
         parts_(parts),
         lanes_(std::move(lanes)),
-        free_at_(links, 0.0),
+        free_at_(resources, 0.0),
         ranks_(schedule.programs.size()) {}
 
   double run() {
@@ -131,15 +135,19 @@ class Forecast {
     RankState& own = ranks_[at(rank)];
     const Program& program = schedule_.programs[at(rank)];
     if (own.queued || own.round == parts_.rounds() || program.empty()) return;
+    if (own.waits_for && own.waits_for->received >= own.waits_for->arrivals.size()) return;
+    own.waits_for = nullptr;
     const Step& step = program[own.step];
     double when = own.clock;
-    bool known = true;
     for_each_source(schedule_, rank, step, [&](int from) {
       const Lane& in = lane(from, rank);
-      known = known && in.received < in.arrivals.size();
-      if (known) when = std::max(when, in.arrivals[in.received]);
+      if (in.received >= in.arrivals.size()) {
+        own.waits_for = &in;
+      } else {
+        when = std::max(when, in.arrivals[in.received]);
+      }
     });
-    if (!known) return;
+    if (own.waits_for) return;
     if (step.target == Target::slot) {
       const Lane& out = lane(rank, step.to.value());
       const int credit = out.slot_pushes - parts_.slots();
@@ -150,11 +158,16 @@ class Forecast {
     ready_.push({when, rank});
   }
 
-  // A transfer of the step's piece over a lane, begun at `when`: when the link is free again.
+  // A transfer of the step's piece over a lane, begun at `when`: when it is through.
   double transfer(Lane& over, const Step& step, const RankState& own, double when) {
-    double& link_free = free_at_[over.path.link];
     const auto bytes = static_cast<double>(parts_.bytes(moved(step), own.round, own.piece));
-    return link_free = std::max(when, link_free) + bytes / over.path.bytes_per_second;
+    const double takes = bytes / over.path.bytes_per_second;
+    double& out_free = free_at_[over.path.out];
+    out_free = std::max(when, out_free) + takes;
+    if (over.path.in == over.path.out) return out_free;
+    double& in_free = free_at_[over.path.in];
+    in_free = std::max(when, in_free) + takes;
+    return std::max(out_free, in_free);
   }
 
   void execute(int rank, double when) {
@@ -206,21 +219,33 @@ class Forecast {
   const Schedule& schedule_;
   const Parts& parts_;
   std::vector<Lane> lanes_;
-  std::vector<double> free_at_;  // by link
+  std::vector<double> free_at_;  // by link and port
   std::vector<RankState> ranks_;
   std::priority_queue<Ready, std::vector<Ready>, std::greater<>> ready_;
   double end_ = 0;
 };
 
+// Links by pair, then for each kind of port those that devices send through, and receive through.
+std::size_t count_resources(const topology::Topology& topology) {
+  return at(topology.size()) * (at(topology.size()) + 6);
+}
+
 Path find_path(const topology::Topology& topology, int from, int to, double local_rate) {
   const std::size_t number = at(from) * at(topology.size()) + at(to);
-  if (from == to) return {number, local_rate, kLocalLatency};
+  if (from == to) return {number, number, local_rate, kLocalLatency};
   const topology::Link& link = topology.link(from, to);
   if (!link.bytes_per_second) {
     fail(ErrorCode::topology, "no rate is known for the link from ", topology.node(from).name, " ",
          from, " to ", topology.node(to).name, " ", to, " of ", topology.name());
   }
-  return {number, *link.bytes_per_second, link.latency_seconds.value_or(0.0)};
+  Path path{number, number, *link.bytes_per_second, link.latency_seconds.value_or(0.0)};
+  const topology::SharedPort port = topology::shared_port(link);
+  if (port == topology::SharedPort::none) return path;
+  const std::size_t n = at(topology.size());
+  const std::size_t first = n * n + 2 * n * (static_cast<std::size_t>(port) - 1);
+  path.out = first + at(from);
+  path.in = first + n + at(to);
+  return path;
 }
 
 void check_arguments(const Schedule& schedule, std::int64_t item_bytes,
@@ -242,18 +267,27 @@ void check_arguments(const Schedule& schedule, std::int64_t item_bytes,
   if (const auto problem = shape_problem(schedule)) fail(ErrorCode::invalid_argument, *problem);
 }
 
-// The link whose own transfers take longest, and the lane with most bytes on it.
-void find_bottleneck(const std::vector<Lane>& lanes, std::size_t links, int n, Prediction* result) {
-  std::vector<double> busy(links, 0.0);
+// The link or port whose own transfers take longest, and the lane with most bytes on it.
+void find_bottleneck(const std::vector<Lane>& lanes, std::size_t resources, int n,
+                     Prediction* result) {
+  std::vector<double> busy(resources, 0.0);
+  std::vector<double> latency(resources, std::numeric_limits<double>::infinity());
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     if (!lanes[i].used) continue;
-    busy[lanes[i].path.link] +=
-        static_cast<double>(result->link_bytes[i]) / lanes[i].path.bytes_per_second;
+    const Path& path = lanes[i].path;
+    const double takes = static_cast<double>(result->link_bytes[i]) / path.bytes_per_second;
+    for (const std::size_t one : {path.out, path.in}) {
+      latency[one] = std::min(latency[one], path.latency);
+    }
+    busy[path.out] += takes;
+    if (path.in != path.out) busy[path.in] += takes;
   }
   std::pair<double, std::int64_t> most{0.0, 0};
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     if (!lanes[i].used) continue;
-    const double bound = busy[lanes[i].path.link] + lanes[i].path.latency;
+    const Path& path = lanes[i].path;
+    const double bound =
+        std::max(busy[path.out] + latency[path.out], busy[path.in] + latency[path.in]);
     if (std::pair(bound, result->link_bytes[i]) <= most) continue;
     most = {bound, result->link_bytes[i]};
     result->bottleneck_from = static_cast<int>(i) / n;
@@ -279,7 +313,7 @@ Prediction predict(const Schedule& schedule, const Tiling& tiling, std::int64_t 
   const Parts parts(tiling, item_bytes, std::max(schedule.inputs(), schedule.outputs()), most);
 
   std::vector<Lane> lanes(at(n) * at(n));
-  const std::size_t links = at(topology.size()) * at(topology.size());
+  const std::size_t resources = count_resources(topology);
   const auto use = [&](int from, int to, std::int64_t bytes) {
     const std::size_t number = at(from) * at(n) + at(to);
     if (!lanes[number].used) {
@@ -298,8 +332,8 @@ Prediction predict(const Schedule& schedule, const Tiling& tiling, std::int64_t 
       for_each_source(schedule, rank, step, [&](int from) { use(from, rank, bytes); });
     }
   }
-  find_bottleneck(lanes, links, n, &result);
-  const double seconds = Forecast(schedule, parts, std::move(lanes), links).run();
+  find_bottleneck(lanes, resources, n, &result);
+  const double seconds = Forecast(schedule, parts, std::move(lanes), resources).run();
   if (seconds < result.lower_bound_seconds * (1 - 1e-9)) {
     fail(ErrorCode::internal, "predicted ", seconds, " s for ", schedule.name,
          ", which is below the bound of ", result.lower_bound_seconds, " s");

@@ -10,12 +10,18 @@
 // latency of kLocalLatency. A token costs a latency, a pull the way there and back. Chunks are as
 // `tiling` cuts them: of uneven ones, all as long as the longest.
 //
-// Not modelled: launch cost, the reduction itself, `keep` (a local write that overlaps), ports that
-// several links share. So one rank alone takes no time.
+// Links that share ports (topology::shared_port: through NVSwitches, over PCIe, over a network)
+// occupy, in place of a link, the port that the one device sends through and the one that the other
+// receives through, each in turn; a transfer is through when both are. So a device sends to many at
+// once no faster than to one, and what lies between the ports never blocks.
+//
+// Not modelled: launch cost, the reduction itself, `keep` (a local write that overlaps), sockets
+// and switches that are narrower than the ports around them. So one rank alone takes no time.
 //
 // Invariants
 //   1. link_bytes is exact: the sizes of the tiling, summed over the schedule's pushes.
-//   2. seconds >= lower_bound_seconds: the busiest link's bytes at its rate, and its latency once.
+//   2. seconds >= lower_bound_seconds: the bytes of the busiest link or port at its rate, and
+//      its latency once.
 //   3. The same arguments give the same figures.
 //   4. The work is bounded: blocks count as one, and neighbouring pieces and rounds too where a
 //      chunk has more than kMaxPieces. Rounds that count as one have the latency of each: a long

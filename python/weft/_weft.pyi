@@ -431,23 +431,46 @@ class Topology:
     def matrix(self) -> list[list[str]]:
         """Rows of "X", "NV18", "PIX", ..., "SYS"."""
 
-    def to_json(self) -> str:
-        """Schema weft.topology/1."""
+    def document(self) -> dict:
+        """The whole as a dict of schema weft.topology/1."""
 
     def nodes(self) -> list:
-        """A dict a device: device, name, numa, pci; None if not known."""
+        """A dict a device: device, name, numa, pci, uuid; None if not known."""
 
     def peer_access(self) -> list[list[bool]]:
         """size x size booleans."""
 
+    def rings(self, k: int) -> list:
+        """A dict a ring, best first."""
+
+    def trees(self, k: int, children: int) -> list:
+        """A dict a tree; children 0: any number."""
+
+    def cliques(self) -> list[list[int]]: ...
+
+    def groups(self) -> list[list[int]]: ...
+
+    def predict(self, algorithm: str, bytes: int, group_size: int) -> dict:
+        """
+        An all-reduce with one rank on each device. The arrays are n x n int64 and float64.
+        """
+
 def topology_probe() -> Topology:
     """The CUDA devices of this machine. Never raises."""
+
+def topology_from_document(document: dict) -> Topology:
+    """
+    What document() gave. Raises TopologyError that says where it is not as it must be.
+    """
 
 def topology_preset(name: str, devices: int) -> Topology:
     """A known machine. Raises InvalidArgument that lists what there is."""
 
 def topology_preset_size(name: str) -> int:
     """How many devices that machine has. Raises as topology_preset does."""
+
+def topology_cluster(name: str, machines: int) -> Topology:
+    """Several of a machine on a made-up network. Raises InvalidArgument."""
 
 def topology_presets() -> list[str]: ...
 

@@ -130,7 +130,7 @@ class Fabric(Collectives):
 
     @property
     def topology(self) -> Topology:
-        """The machine as this fabric sees it; a simulated fabric's is a preset."""
+        """The machine as this fabric sees it: of simulated devices, the one given or a preset."""
         return Topology(self._native.topology)
 
     @property

@@ -1,7 +1,8 @@
-// Topology values, presets and JSON.
+// Topology values.
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -69,11 +70,10 @@ TEST_CASE("a transfer over a link of unknown rate or to no device is an error th
 TEST_CASE("cells are named as in nvidia-smi") {
   Topology topology = lopsided();
   CHECK(topology.matrix() == std::vector<std::vector<std::string>>{{"X", "NV4"}, {"?", "X"}});
-  const std::vector<std::pair<PathKind, std::string>> names = {{PathKind::pix, "PIX"},
-                                                               {PathKind::pxb, "PXB"},
-                                                               {PathKind::phb, "PHB"},
-                                                               {PathKind::node, "NODE"},
-                                                               {PathKind::sys, "SYS"}};
+  const std::vector<std::pair<PathKind, std::string>> names = {
+      {PathKind::pix, "PIX"},   {PathKind::pxb, "PXB"},    {PathKind::phb, "PHB"},
+      {PathKind::node, "NODE"}, {PathKind::sys, "SYS"},    {PathKind::xgmi, "XGMI0"},
+      {PathKind::c2c, "C2C"},   {PathKind::network, "NET"}};
   for (const auto& [kind, name] : names) {
     Link link;
     link.kind = kind;
@@ -81,93 +81,90 @@ TEST_CASE("cells are named as in nvidia-smi") {
   }
 }
 
-TEST_CASE("JSON escapes text, writes null for what is unknown, and the notes") {
-  Topology topology = lopsided();
-  topology.notes.push_back("numa: not known");
-  const std::string json = topology.to_json();
-  CHECK(contains(json, R"({"schema": "weft.topology/1", "name": "lopsided", "simulated": false)"));
-  CHECK(contains(json, R"("name": "a \"quoted\"\u000a\\name", "numa": null, "pci": null)"));
-  CHECK(contains(json, R"({"from": 0, "to": 1, "kind": "nvlink", "cell": "NV4", "count": 4, )"
-                       R"("peer_access": true, "bytes_per_second": 1e+11, )"
-                       R"("latency_seconds": 2e-06})"));
-  CHECK(contains(json, R"("bytes_per_second": null, "latency_seconds": null})"));
-  CHECK(contains(json, R"("matrix": [["X", "NV4"], ["?", "X"]])"));
-  CHECK(contains(json, R"("notes": ["numa: not known"]})"));
+TEST_CASE("a graph and its devices belong together") {
+  Graph graph;
+  graph.vertices.push_back({VertexKind::gpu, "a", "a"});
+  const Error error = error_of([&] {
+    Topology::of_graph("odd", {sim_node(0, "a"), sim_node(1, "b")}, std::vector<Link>(4), graph);
+  });
+  CHECK(error.code() == ErrorCode::topology);
+  CHECK(contains(error.message(), "odd has 2 devices, and its graph has 1 GPUs"));
+  graph.vertices[0].id.clear();
+  CHECK(error_of([&] { Topology::from_graph("bad", graph); }).code() == ErrorCode::topology);
+  CHECK(!lopsided().graph().has_value());
 }
 
-TEST_CASE("JSON of one device and of none") {
-  CHECK(contains(preset("hgx-h200", 1).to_json(), R"("links": [], "matrix": [["X"]])"));
-  CHECK(contains(Topology("empty", {}, {}).to_json(), R"("devices": [], "links": [])"));
+TEST_CASE(
+    "measurements calibrate a copy: the best rate both ways, else one way, the least latency") {
+  Link link{PathKind::nvlink, 4, true, 100e9, 2e-6};
+  Link open{PathKind::nvlink, 4, true, {}, {}, {}, {}, "never measured"};
+  const Topology nominal("pair", {sim_node(0, "a"), sim_node(1, "b")}, {{}, link, open, {}});
+  const Topology measured = nominal.with_measurements({
+      {0, 1, "bandwidth", "copy_engine", false, 1 << 20, 95e9, 1e9, 5},
+      {0, 1, "bandwidth", "copy_engine", true, 1 << 20, 80e9, 1e9, 5},
+      {0, 1, "bandwidth", "sm_push", true, 1 << 20, 85e9, 1e9, 5},
+      {0, 1, "latency", "flag", false, 4, 3e-6, 0, 5},
+      {0, 1, "latency", "flag", false, 4, 1e-6, 0, 5},
+      {1, 0, "bandwidth", "sm_pull", false, 1 << 20, 70e9, 1e9, 5},
+      {1, kHostMemory, "bandwidth", "copy_engine", false, 1 << 20, 20e9, 1e9, 5},
+      {0, 1, "all_pairs", "copy_engine", true, 1 << 20, 10e9, 1e9, 5},
+  });
+  CHECK(*measured.link(0, 1).bytes_per_second == 85e9);
+  CHECK(*measured.link(0, 1).latency_seconds == 1e-6);
+  CHECK(*measured.link(1, 0).bytes_per_second == 70e9);
+  CHECK(!measured.link(1, 0).latency_seconds.has_value());
+  CHECK(measured.link(1, 0).reason == "never measured");
+  CHECK(measured.measurements().size() == 8);
+  CHECK(*nominal.link(0, 1).bytes_per_second == 100e9);
+  CHECK(nominal.measurements().empty());
+  CHECK(measured.with_measurements({{1, 0, "latency", "flag", false, 4, 2e-6, 0, 5}})
+            .link(1, 0)
+            .reason.empty());
 }
 
-TEST_CASE("every preset gives every size from 1 to 64 with rates, latencies and peer access") {
-  for (const std::string& name : preset_names()) {
-    for (int n = 1; n <= 64; ++n) {
-      CAPTURE(name);
-      CAPTURE(n);
-      const Topology topology = preset(name, n);
-      REQUIRE(topology.size() == n);
-      CHECK(topology.simulated());
-      CHECK(topology.node(n - 1).device.ordinal == weft::DeviceOrdinal(n - 1));
-      CHECK(topology.node(n - 1).numa.has_value());
-      bool complete = true;
-      for (int from = 0; from < n; ++from) {
-        for (int to = 0; to < n; ++to) {
-          const Link& link = topology.link(from, to);
-          const Link& back = topology.link(to, from);
-          complete = complete && link.peer_access && link.kind == back.kind;
-          if (from == to) {
-            complete = complete && link.kind == PathKind::self;
-          } else {
-            complete = complete && *link.bytes_per_second > 1e9 && *link.latency_seconds > 0;
-          }
-        }
-      }
-      CHECK(complete);
-    }
-  }
-}
-
-TEST_CASE("presets have the wiring of their machines") {
-  CHECK(preset_names() ==
-        std::vector<std::string>{"hgx-h200", "dgx-h100", "dgx-a100", "pcie-4", "pair-nvlink"});
-  const Topology h200 = preset(kDefaultPreset, 8);
-  CHECK(h200.cell(0, 7) == "NV18");
-  CHECK(*h200.link(0, 7).bytes_per_second == doctest::Approx(386e9));
-  CHECK(*h200.link(7, 0).latency_seconds == doctest::Approx(0.64e-6));
-  CHECK(*h200.node(3).numa == 0);
-  CHECK(*h200.node(4).numa == 1);
-  CHECK(preset("dgx-h100", 2).cell(0, 1) == "NV18");
-  CHECK(preset("dgx-a100", 2).cell(0, 1) == "NV12");
-  CHECK(*preset("dgx-a100", 2).link(0, 1).bytes_per_second < 300e9);
-  CHECK(preset("pair-nvlink", 2).cell(1, 0) == "NV12");
-  CHECK(preset("pcie-4", 4).matrix()[1] == std::vector<std::string>{"PIX", "X", "SYS", "SYS"});
-}
-
-TEST_CASE("a preset knows how many devices its machine has") {
-  CHECK(preset_size("hgx-h200") == 8);
-  CHECK(preset_size("pcie-4") == 4);
-  CHECK(preset_size("pair-nvlink") == 2);
-  CHECK(error_of([] { (void)preset_size("dgx-9000"); }).code() == ErrorCode::invalid_argument);
-}
-
-TEST_CASE("a preset beyond its machine says so, within it does not") {
-  const auto says_so = [](const Topology& topology) {
-    return std::any_of(topology.notes.begin(), topology.notes.end(),
-                       [](const std::string& note) { return note.starts_with("size: "); });
+TEST_CASE(
+    "links have the rates of the engines asked for, in equal parts, where all were measured") {
+  Link link{PathKind::nvlink, 4, true, 100e9, 2e-6};
+  const Topology nominal("pair", {sim_node(0, "a"), sim_node(1, "b")}, {{}, link, link, {}});
+  const Topology measured = nominal.with_measurements({
+      {0, 1, "bandwidth", "copy_engine", true, 1 << 20, 90e9, 1e9, 5},
+      {0, 1, "bandwidth", "sm_push", false, 1 << 20, 85e9, 1e9, 5},
+      {0, 1, "bandwidth", "sm_push", true, 1 << 20, 80e9, 1e9, 5},
+      {0, 1, "bandwidth", "sm_pull", true, 1 << 20, 60e9, 1e9, 5},
+      {1, 0, "bandwidth", "sm_push", true, 1 << 20, 70e9, 1e9, 5},
+      {1, kHostMemory, "bandwidth", "sm_pull", true, 1 << 20, 20e9, 1e9, 5},
+  });
+  const auto rate = [&](std::vector<std::string_view> engines, int from, int to) {
+    return *measured.with_engines(engines).link(from, to).bytes_per_second;
   };
-  CHECK(!says_so(preset("pcie-4", 4)));
-  CHECK(says_so(preset("pcie-4", 5)));
-  CHECK(says_so(preset("pair-nvlink", 3)));
+  CHECK(*measured.link(0, 1).bytes_per_second == 90e9);
+  CHECK(rate({"sm_push"}, 0, 1) == doctest::Approx(80e9));
+  CHECK(rate({"sm_pull", "sm_push"}, 0, 1) == doctest::Approx(2 / (1 / 60e9 + 1 / 80e9)));
+  CHECK(rate({"sm_pull", "sm_push"}, 1, 0) == 70e9);  // the best of what was measured
+  CHECK(rate({}, 0, 1) == 90e9);
+  CHECK(
+      *nominal.with_engines(std::vector<std::string_view>{"sm_push"}).link(0, 1).bytes_per_second ==
+      100e9);
 }
 
-TEST_CASE("a preset that cannot be is InvalidArgument and says what there is") {
-  const Error name = error_of([] { (void)preset("dgx-9000", 4); });
-  CHECK(name.code() == ErrorCode::invalid_argument);
-  for (const std::string& known : preset_names()) CHECK(contains(name.message(), known));
-  for (const int devices : {-1, 0, 65}) {
-    const Error size = error_of([&] { (void)preset("hgx-h200", devices); });
-    CHECK(size.code() == ErrorCode::invalid_argument);
-    CHECK(contains(size.message(), "1 to 64 devices, not " + std::to_string(devices)));
+TEST_CASE("measurements that cannot be are TopologyError") {
+  const Topology two = lopsided();
+  for (const Measurement& bad :
+       std::vector<Measurement>{{0, 2, "bandwidth", "sm_push", false, 1, 1e9, 0, 1},
+                                {-2, 0, "bandwidth", "sm_push", false, 1, 1e9, 0, 1},
+                                {0, 1, "bandwidth", "sm_push", false, 1, 0, 0, 1},
+                                {0, 1, "bandwidth", "sm_push", false, 1, std::nan(""), 0, 1},
+                                {0, 1, "bandwidth", "sm_push", false, 1, 1e9, -1, 1},
+                                {0, 1, "bandwidth", "sm_push", false, -1, 1e9, 0, 1},
+                                {0, 1, "bandwidth", "sm_push", false, 1, 1e9, 0, 0}}) {
+    CHECK(error_of([&] { (void)two.with_measurements({bad}); }).code() == ErrorCode::topology);
   }
+}
+
+TEST_CASE("paths have names, and names have paths") {
+  for (const char* name : {"self", "nvlink", "pix", "pxb", "phb", "node", "sys", "unknown", "xgmi",
+                           "c2c", "network"}) {
+    CHECK(kind_name(*path_kind(name)) == name);
+  }
+  CHECK(!path_kind("NV4").has_value());
 }

@@ -176,5 +176,4 @@ TEST_CASE("probe() never throws, finds the CUDA devices there are, or says why t
   CHECK(!found.simulated());
   CHECK(found.size() == weft::device_count(weft::DeviceKind::cuda));
   CHECK((found.size() > 0 || any_note(found.notes, "devices: ")));
-  CHECK(found.to_json().find("weft.topology/1") != std::string::npos);
 }

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "collectives/schedule/predict.h"
 #include "collectives/schedule/ring.h"
+#include "collectives/schedule/two_shot.h"
 #include "core/base/error.h"
 
 namespace {
@@ -183,6 +185,32 @@ TEST_CASE("one rank and an empty vector move nothing and take no time") {
       ring_on(uniform(2, 1e9, 1e-6), 2, make_tiling(0, 4, WorldSize(2), {16384, 4, 8}), {0, 1});
   CHECK(empty.seconds == 0.0);
   CHECK(total(empty) == 0);
+}
+
+TEST_CASE("links through a switch share the ports of their devices, others do not") {
+  const auto seconds = [](std::optional<weft::topology::Via> via, PathKind kind) {
+    Topology plain = uniform(4, 1e9, 0.0);
+    std::vector<Node> nodes;
+    std::vector<Link> links = plain.links();
+    for (int i = 0; i < 4; ++i) nodes.push_back(plain.node(i));
+    for (Link& link : links) {
+      link.via = via;
+      link.kind = kind;
+    }
+    const Topology topology("ports", std::move(nodes), std::move(links));
+    const Tiling tiling = weft::schedule::cut_chunks(4096, 1024, 4, {4096, 1, 1});
+    const Prediction seen = predict(weft::schedule::push_two_shot::materialise(WorldSize(4)),
+                                    tiling, 4, topology, one_each(4), kLocalRate);
+    CHECK(seen.seconds == doctest::Approx(seen.lower_bound_seconds));
+    return seen.seconds;
+  };
+  using weft::topology::Via;
+  const double alone = 2 * 4096 / 1e9;  // a chunk each way over every link
+  CHECK(seconds(Via::direct, PathKind::nvlink) == doctest::Approx(alone));
+  CHECK(seconds(std::nullopt, PathKind::nvlink) == doctest::Approx(alone));
+  CHECK(seconds(Via::through_switch, PathKind::nvlink) == doctest::Approx(3 * alone));
+  CHECK(seconds(std::nullopt, PathKind::sys) == doctest::Approx(3 * alone));
+  CHECK(seconds(std::nullopt, PathKind::network) == doctest::Approx(3 * alone));
 }
 
 TEST_CASE("arguments that cannot be are refused by name") {

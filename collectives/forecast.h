@@ -1,0 +1,25 @@
+// What an all-reduce takes on a machine that need not exist: the predictor with the schedules and
+// tilings of the algorithms, one rank on each device of a topology.
+#pragma once
+
+#include <cstdint>
+
+#include "collectives/plan.h"
+#include "collectives/schedule/predict.h"
+#include "topology/topology.h"
+
+namespace weft::collectives {
+
+// What a replayed kernel with two barriers and no data takes on two H200: what a machine that is
+// not simulated pays beside its transfers.
+inline constexpr double kLaunchSeconds = 3.2e-6;
+
+// Rates of links are those that the engine of the algorithm gave, where these were measured: pushes
+// or pulls of kernels, or copy engines. On a machine that is not simulated kLaunchSeconds is added.
+// `bytes` of each rank's vector. `group_size`: as groups_of() takes it, of `hierarchical` only.
+// Throws InvalidArgument for no devices, a size below 0, `automatic` and what groups_of() refuses,
+// TopologyError for a link that is needed and whose rate is not known.
+schedule::Prediction forecast_all_reduce(const topology::Topology& topology, Algorithm algorithm,
+                                         std::int64_t bytes, int group_size);
+
+}  // namespace weft::collectives

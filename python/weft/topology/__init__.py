@@ -1,0 +1,249 @@
+"""What is known of the machine: devices and how they are wired.
+
+`probe()` looks at this machine, `Topology.preset` gives a known one. Nothing here needs a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from weft import _weft
+from weft._config import setting
+from weft._errors import invalid, named, whole_number
+
+if TYPE_CHECKING:
+    from weft.topology._prediction import Prediction
+
+__all__ = ["Topology", "default_preset", "presets", "probe"]
+
+
+class Topology:
+    """Devices and the links between them; a value that never changes.
+
+    >>> machine = Topology.preset("hgx-h200", devices=2)
+    >>> machine.size, machine.simulated
+    (2, True)
+    >>> machine.matrix()[0][0]
+    'X'
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: _weft.Topology) -> None:
+        """For weft itself; users call `probe()` or `Topology.preset()`."""
+        self._native = native
+
+    @classmethod
+    def preset(cls, name: str, devices: int | None = None, *, machines: int = 1) -> Topology:
+        """A known machine, as `devices` simulated devices of it; None: as many as it has.
+
+        machines: so many of it, whole, on a network that is made up: a 400 Gb/s NIC for each device
+        and no more than 1024 devices.
+
+        InvalidArgument for an unknown name (it says which there are), and for more devices than the
+        machine has (it says how many). Only a fabric that was given no topology repeats the links
+        of its preset for more.
+
+        >>> Topology.preset("gb200-nvl72", machines=8).size
+        576
+        """
+        if not isinstance(name, str):
+            raise invalid(f"a preset is named by a text, not {name!r}")
+        size = int(_weft.topology_preset_size(name))
+        count = whole_number(machines)
+        if count is None or count < 1:
+            raise invalid(f"machines must be a whole number from 1, not {machines!r}")
+        if count > 1:
+            if devices is not None:
+                raise invalid("several machines are whole: devices= goes with one")
+            return cls(_weft.topology_cluster(name, min(count, 1 << 20)))
+        if devices is None:
+            return cls(_weft.topology_preset(name, size))
+        most = max(64, size)
+        count = whole_number(devices)
+        if count is None or not 1 <= count <= most:
+            raise invalid(f"devices must be a whole number from 1 to {most}, not {devices!r}")
+        if count > size:
+            raise invalid(f'the preset "{name}" has {size} devices, and {count} were asked for')
+        return cls(_weft.topology_preset(name, count))
+
+    @property
+    def name(self) -> str:
+        """What the machine is called."""
+        return str(self._native.name)
+
+    @property
+    def size(self) -> int:
+        """How many devices it has; 0 on a machine without a GPU."""
+        return int(self._native.size)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is a preset, whose figures are nominal, and not this machine."""
+        return bool(self._native.simulated)
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be found out, and why."""
+        return list(self._native.notes)
+
+    def matrix(self) -> list[list[str]]:
+        """size x size cells as `nvidia-smi topo -m` prints them: "X", "NV18", "PIX", ... "SYS"."""
+        return [list(row) for row in self._native.matrix()]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """One dict a device: device, name, numa, pci, uuid. What is not known is None."""
+        return [dict(node) for node in self._native.nodes()]
+
+    def peer_access(self) -> list[list[bool]]:
+        """size x size: may the first device read and write the second's memory?"""
+        return [list(row) for row in self._native.peer_access()]
+
+    def to_json(self) -> str:
+        """JSON, schema `weft.topology/1`. Seconds and bytes per second; unknown is null."""
+        import json
+
+        return json.dumps(self._native.document(), ensure_ascii=False, allow_nan=False)
+
+    def cliques(self) -> list[list[int]]:
+        """The maximal sets of devices of which every two are joined by NVLink (xGMI, C2C), sorted.
+
+        On a machine without such links: by its nearest class of PCIe paths. Pairs without peer
+        access and quarantined ones are not joined; a device that is joined with none is a set of
+        its own.
+
+        >>> Topology.preset("dgx-1v").cliques()
+        [[0, 1, 2, 3], [0, 4], [1, 5], [2, 6], [3, 7], [4, 5, 6, 7]]
+        """
+        return [list(clique) for clique in self._native.cliques()]
+
+    def rings(self, k: int = 1) -> list[list[int]]:
+        """At most `k` rings through all devices, best first: each sends to the next, the last to
+        the first.
+
+        The best is the one whose slowest link is fastest; of several the one with the least
+        latency, then the first in order. Those after it are the best over the pairs of devices that
+        the earlier ones leave. Exact up to 16 devices; above, a good ring is found by a heuristic
+        (`ring_details` says whether it is known to be the best). Empty if there is no ring.
+        InvalidArgument for a k that is not a whole number from 1.
+
+        >>> Topology.preset("dgx-1v").rings()  # over double NVLinks alone
+        [[0, 3, 2, 1, 5, 6, 7, 4]]
+        """
+        return [list(ring["devices"]) for ring in self.ring_details(k)]
+
+    def ring_details(self, k: int = 1) -> list[dict[str, Any]]:
+        """The rings of `rings`, a dict each.
+
+        devices; bytes_per_second of its slowest link, which is `bottleneck`, a pair;
+        bytes_per_second_together, while all of these rings run at once: direct wires are each
+        ring's own, but links through a switch, over PCIe or a network share the ports of their
+        devices; latency_seconds once round; proven, whether no ring can have a faster slowest link.
+        What is not known is None.
+
+        >>> first, second = Topology.preset("hgx-h200").ring_details(2)
+        >>> first["bytes_per_second"] / 1e9, first["bytes_per_second_together"] / 1e9
+        (386.0, 193.0)
+        """
+        return [dict(ring) for ring in self._native.rings(_count("k", k))]
+
+    def trees(self, k: int = 1, *, children: int | None = 2) -> list[list[int | None]]:
+        """At most `k` trees over all devices that share no pair: the parent of each device, None
+        at the root.
+
+        children: the most a device may have; None: any number. The first tree is rooted at device
+        0; later ones have leaves where earlier ones have none. The slowest link of a tree is as
+        fast as can be for children=None, else by a heuristic. Empty if there is none.
+        InvalidArgument for numbers that are not whole and from 1.
+
+        >>> Topology.preset("hgx-h200").trees()
+        [[None, 0, 0, 1, 1, 2, 2, 3]]
+        """
+        most = 0 if children is None else _count("children", children)
+        return [
+            [None if parent < 0 else parent for parent in tree["parents"]]
+            for tree in self._native.trees(_count("k", k), most)
+        ]
+
+    def groups(self) -> list[list[int]]:
+        """The devices in sets that their fastest links join, as hierarchical algorithms use them.
+
+        Links within 10 % of the fastest are alike. One set, if all are joined.
+
+        >>> Topology.preset("pcie-4").groups()
+        [[0, 1], [2, 3]]
+        """
+        return [list(group) for group in self._native.groups()]
+
+    def predict(self, schedule: str, bytes: int, *, group_size: int | None = None) -> Prediction:
+        """What an all-reduce of `bytes` a device takes here, one rank on each device.
+
+        schedule: the name of an algorithm of `Fabric.all_reduce`, not "auto". group_size: of
+        "hierarchical", as there. The links' latencies and rates are those of this topology: nominal
+        ones, or what was measured with the engine that the algorithm uses. The sums themselves take
+        no time. A machine that is not simulated also pays 3.2 us for the launch of a kernel, as
+        measured on two H200.
+
+        Raises InvalidArgument, and TopologyError where the rate of a link that is needed is not
+        known.
+
+        >>> machine = Topology.preset("hgx-h200")
+        >>> ring = machine.predict("ring", 1 << 30)
+        >>> ring.lower_bound_seconds <= ring.seconds < 0.01
+        True
+        >>> machine.predict("one_shot", 1 << 30).seconds > 3 * ring.seconds
+        True
+        """
+        from weft.topology._prediction import predict
+
+        return predict(self._native, schedule, bytes, group_size)
+
+    def __repr__(self) -> str:
+        kind = "simulated" if self.simulated else "this machine"
+        return f"<weft.topology.Topology {self.name!r}, {self.size} devices, {kind}>"
+
+
+def _count(name: str, value: object) -> int:
+    """A whole number from 1; more than a thousand are as good as a thousand."""
+    count = whole_number(value)
+    if count is None or count < 1:
+        raise invalid(f"{name} must be a whole number from 1, not {value!r}")
+    return min(count, 1000)
+
+
+def probe(measure: bool = False) -> Topology:
+    """This machine's CUDA devices and links. Without a driver it is empty and its notes say why.
+
+    measure: InvalidArgument if True, since measuring links is not there yet.
+
+    >>> probe().size >= 0
+    True
+    """
+    if measure:
+        raise invalid("measure=True is not there yet; probe() gives what the driver says")
+    return Topology(_weft.topology_probe())
+
+
+def default_preset() -> str:
+    """The machine that simulated devices stand for where nobody chose one: WEFT_SIM_TOPOLOGY.
+
+    Raises ConfigError, which names the variable, if there is no such preset.
+
+    >>> default_preset() in presets()
+    True
+    """
+    name = str(setting("WEFT_SIM_TOPOLOGY"))
+    if name not in presets():
+        known = ", ".join(presets())
+        message = f"WEFT_SIM_TOPOLOGY is '{name}', but must be the name of a preset: {known}"
+        raise named(_weft.ConfigError(message), "config")
+    return name
+
+
+def presets() -> list[str]:
+    """The names that `Topology.preset` takes.
+
+    >>> "hgx-h200" in presets()
+    True
+    """
+    return list(_weft.topology_presets())
