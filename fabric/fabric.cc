@@ -104,9 +104,28 @@ void Fabric::enable_peers() {
             concat(a.device->id().str(), " cannot access the memory of ", b.device->id().str()),
             {.device = a.device->id().str()});
       }
+      refuse_quarantined(a.device->id(), b.device->id());
       a.device->enable_peer(b.device->id());
     }
   }
+}
+
+// A pair whose bytes did not arrive when it was tried has no part in a fabric, whatever its driver
+// says.
+void Fabric::refuse_quarantined(DeviceId from, DeviceId to) const {
+  const auto index = [&](DeviceId id) {
+    int i = 0;
+    while (i < topology_.size() && !(topology_.node(i).device == id)) ++i;
+    return i;
+  };
+  const int a = index(from);
+  const int b = index(to);
+  if (a == topology_.size() || b == topology_.size()) return;
+  const topology::Link& link = topology_.link(a, b);
+  if (link.verified.value_or(true)) return;
+  throw Error(ErrorCode::topology,
+              concat("peer access between ", from.str(), " and ", to.str(), " is ", link.reason),
+              {.device = from.str()});
 }
 
 void Fabric::abandon() noexcept {

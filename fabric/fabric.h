@@ -158,6 +158,7 @@ class Fabric {
   bool forked() const { return home_.left(); }
   void open_ranks(const FabricOptions& options);
   void enable_peers();
+  void refuse_quarantined(DeviceId from, DeviceId to) const;
   void abandon() noexcept;  // what open_ranks made before it failed
   void release() noexcept WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void reset_signals();

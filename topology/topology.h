@@ -1,8 +1,8 @@
 // What is known of the machine: devices and how they are wired.
 //
-// Plain values, made by topology::probe() (this machine), topology::preset() (a known one) or
-// Topology::from_graph() (any). It knows no schedules and no fabrics. A figure that is not known is
-// nullopt, with the reason in the link's `reason` or in `notes`.
+// Plain values, made by topology::probe() (this machine; probe/probe.h), topology::preset() (a
+// known one) or Topology::from_graph() (any). It knows no schedules and no fabrics. A figure that
+// is not known is nullopt, with the reason in the link's `reason` or in `notes`.
 #pragma once
 
 #include <cstdint>
@@ -148,10 +148,6 @@ class Topology {
   std::optional<Graph> graph_;
   std::vector<Measurement> measurements_;
 };
-
-// The CUDA devices of this machine. Never throws: without a driver it is empty and says why in
-// notes.
-Topology probe();
 
 // A known machine, as `devices` simulated devices of it. Throws InvalidArgument naming the presets.
 Topology preset(std::string_view name, int devices);

@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/ops/copy.h"
+#include "topology/probe/probe.h"
 #include "topology/topology.h"
 
 namespace weft::bench {

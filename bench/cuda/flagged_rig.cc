@@ -10,6 +10,7 @@
 #include "collectives/executor/cuda/ll.h"
 #include "collectives/executor/cuda/ring.h"
 #include "collectives/executor/cuda/scratch.h"
+#include "topology/probe/probe.h"
 
 namespace weft::bench {
 

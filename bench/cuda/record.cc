@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "bench/cuda/version.h"
+#include "topology/probe/probe.h"
 #include "topology/topology.h"
 
 namespace weft::bench {

@@ -16,8 +16,8 @@
 #include <cstdint>
 
 #include "core/base/types.h"
+#include "core/device/cuda/ptx.cuh"
 #include "fabric/arena.h"
-#include "fabric/cuda/ptx.cuh"
 #include "fabric/signal.h"
 
 namespace weft::fabric::cuda {

@@ -15,6 +15,7 @@ void bind_errors(nb::module_& module);
 void bind_config(nb::module_& module);
 void bind_tensor(nb::module_& module);
 void bind_topology(nb::module_& module);
+void bind_probe(nb::module_& module);
 void bind_stream(nb::module_& module);
 void bind_event(nb::module_& module);
 void bind_fabric(nb::module_& module);

@@ -19,6 +19,7 @@
 #include "python/bind/convert.h"
 #include "python/bind/operation.h"
 #include "python/bind/tuning.h"
+#include "topology/probe/probe.h"
 
 namespace weft::python {
 namespace {
@@ -34,7 +35,12 @@ topology::Topology default_topology(const std::vector<DeviceId>& devices) {
   for (const DeviceId& id : devices) {
     if (std::find(distinct.begin(), distinct.end(), id) == distinct.end()) distinct.push_back(id);
   }
-  if (!devices.empty() && devices.front().kind == DeviceKind::cuda) return topology::probe();
+  if (!devices.empty() && devices.front().kind == DeviceKind::cuda) {
+    topology::ProbeOptions options;
+    for (const DeviceId& id : distinct) options.only.push_back(id.ordinal.value());
+    options.verify = distinct.size() > 1;
+    return topology::probe(options);
+  }
   return topology::preset(config().sim_topology, static_cast<int>(distinct.size()));
 }
 

@@ -13,6 +13,7 @@ NB_MODULE(_weft, module) {
   bind_config(module);
   bind_tensor(module);
   bind_topology(module);
+  bind_probe(module);
   bind_stream(module);
   bind_event(module);
   bind_fabric(module);

@@ -52,7 +52,6 @@ void bind_topology(nb::module_& module) {
       .def("nodes", nodes_of, "A dict a device: device, name, numa, pci, uuid; None if not known.")
       .def("peer_access", peer_access_of, "size x size booleans.");
   bind_topology_search(type);
-  module.def("topology_probe", &topology::probe, "The CUDA devices of this machine. Never raises.");
   module.def("topology_from_document", topology_of, nb::arg("document"),
              "What document() gave. Raises TopologyError that says where it is not as it must be.");
   module.def(

@@ -455,9 +455,6 @@ class Topology:
         An all-reduce with one rank on each device. The arrays are n x n int64 and float64.
         """
 
-def topology_probe() -> Topology:
-    """The CUDA devices of this machine. Never raises."""
-
 def topology_from_document(document: dict) -> Topology:
     """
     What document() gave. Raises TopologyError that says where it is not as it must be.
@@ -473,6 +470,27 @@ def topology_cluster(name: str, machines: int) -> Topology:
     """Several of a machine on a made-up network. Raises InvalidArgument."""
 
 def topology_presets() -> list[str]: ...
+
+def topology_probe(verify: bool = True) -> Topology:
+    """
+    The CUDA devices of this machine. Never raises.
+
+    verify: bytes are moved between them, and pairs that lie are quarantined.
+    """
+
+def topology_measure(machine: Topology, budget: float = 0.0, progress: object | None = None) -> Topology:
+    """
+    A copy with measurements. progress(done, next) is called between trials.
+    """
+
+def topology_counters() -> dict:
+    """What NVML counted on each NVLink: seconds, links, notes. Never raises."""
+
+def topology_system(sysfs: str = '/sys', proc: str = '/proc') -> dict:
+    """What Linux tells of the machine. Never raises."""
+
+def topology_driver() -> dict:
+    """What the driver and NVML tell. Never raises."""
 
 class Stream:
     """

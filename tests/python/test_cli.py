@@ -20,7 +20,7 @@ def run(*args):
 def test_help_lists_every_command():
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("bench", "config", "demo", "topo", "tune", "version"):
+    for command in ("bench", "config", "demo", "doctor", "topo", "tune", "version"):
         assert f"\n  {command} " in result.stdout
         assert run(command, "--help").exit_code == 0
 
@@ -107,7 +107,9 @@ def test_topo_says_that_the_default_machine_is_unknown_and_nothing_else():
     assert "this is the simulated machine" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["version", "topo", "config", "demo", "bench all_reduce"])
+@pytest.mark.parametrize(
+    "command", ["version", "topo", "config", "demo", "doctor", "bench all_reduce"]
+)
 def test_a_file_that_cannot_be_written_is_usage_before_anything_is_done(command, tmp_path):
     name = str(tmp_path / "no" / "such" / "folder")
     for target in (name, str(tmp_path)):

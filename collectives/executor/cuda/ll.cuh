@@ -2,7 +2,7 @@
 #pragma once
 
 #include "collectives/executor/cuda/flagged.cuh"
-#include "fabric/cuda/ptx.cuh"
+#include "core/device/cuda/ptx.cuh"
 
 namespace weft::collectives::cuda {
 

@@ -109,8 +109,6 @@ void fill_runtime(CudaApi& api) {
   api.event_destroy = cudaEventDestroy;
   api.event_record = cudaEventRecord;
   api.event_query = cudaEventQuery;
-  api.device_can_access_peer = cudaDeviceCanAccessPeer;
-  api.device_enable_peer_access = cudaDeviceEnablePeerAccess;
   api.pointer_get_attributes = cudaPointerGetAttributes;
   api.mem_pool_get_access = cudaMemPoolGetAccess;
   api.mem_pool_set_access = cudaMemPoolSetAccess;
@@ -121,6 +119,12 @@ void fill_runtime(CudaApi& api) {
   api.get_last_error = cudaGetLastError;
   api.get_error_name = cudaGetErrorName;
   api.get_error_string = cudaGetErrorString;
+}
+
+void fill_peers(CudaApi& api) {
+  api.device_can_access_peer = cudaDeviceCanAccessPeer;
+  api.device_get_p2p_attribute = cudaDeviceGetP2PAttribute;
+  api.device_enable_peer_access = cudaDeviceEnablePeerAccess;
 }
 
 void fill_driver(CudaApi& api) {
@@ -142,6 +146,7 @@ const CudaApi& real_api() {
   static const CudaApi& api = *[] {
     auto* made = new CudaApi;
     fill_runtime(*made);
+    fill_peers(*made);
     fill_driver(*made);
     return made;
   }();

@@ -80,6 +80,7 @@ struct CudaApi {
   cudaError_t (*event_record)(cudaEvent_t, cudaStream_t) = nullptr;
   decltype(&cudaEventQuery) event_query = nullptr;
   decltype(&cudaDeviceCanAccessPeer) device_can_access_peer = nullptr;
+  decltype(&cudaDeviceGetP2PAttribute) device_get_p2p_attribute = nullptr;
   decltype(&cudaDeviceEnablePeerAccess) device_enable_peer_access = nullptr;
   cudaError_t (*pointer_get_attributes)(cudaPointerAttributes*, const void*) = nullptr;
   decltype(&cudaMemPoolGetAccess) mem_pool_get_access = nullptr;

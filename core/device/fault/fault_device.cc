@@ -1,6 +1,8 @@
 #include "core/device/fault/fault_device.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <new>
 #include <thread>
 
@@ -33,6 +35,21 @@ void FaultDevice::plan(DeviceCall call, std::int64_t nth, Action action) {
 void FaultDevice::clear() {
   const MutexLock lock(mutex_);
   armed_.reset();
+  told_.clear();
+}
+
+void FaultDevice::lie_about(DeviceId peer, DeviceCall call) {
+  const MutexLock lock(mutex_);
+  told_.push_back({peer, call});
+}
+
+bool FaultDevice::lies(DeviceCall call, std::span<const void* const> memory) const {
+  const MutexLock lock(mutex_);
+  return std::any_of(told_.begin(), told_.end(), [&](const Lie& lie) {
+    return lie.call == call && std::any_of(memory.begin(), memory.end(), [&](const void* named) {
+             return inner_.owner_of(named) == lie.peer;
+           });
+  });
 }
 
 std::int64_t FaultDevice::calls(DeviceCall call) const {
@@ -106,11 +123,15 @@ void FaultDevice::launch(Stream stream, DeviceGraph graph) {
 
 void FaultDevice::submit(Stream stream, const Work& work) {
   before(DeviceCall::submit);
+  std::array<const void*, Work::kParamBytes / sizeof(void*)> words{};
+  std::memcpy(words.data(), work.params.data(), sizeof(words));
+  if (lies(DeviceCall::submit, words)) return;
   inner_.submit(stream, work);
 }
 
 void FaultDevice::copy(Stream stream, void* to, const void* from, Bytes bytes) {
   before(DeviceCall::copy);
+  if (lies(DeviceCall::copy, std::array{static_cast<const void*>(to), from})) return;
   inner_.copy(stream, to, from, bytes);
 }
 

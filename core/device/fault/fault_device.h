@@ -3,6 +3,8 @@
 // plan(call, nth, action) arms one fault: the nth such call from now on (1 is the next) throws an
 // Error of the given code before it reaches the inner device, or reaches it late. Everything else
 // passes through. With it, nearly every row of the fault matrix runs on a machine without a GPU.
+// lie_about() makes a peer whose memory seems accessible and is not, as behind an IOMMU that lets
+// no peer's accesses through.
 //
 // Invariants
 //   1. A failed call has not reached the inner device, so nothing is left behind by it.
@@ -14,6 +16,8 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "core/base/error.h"
 #include "core/base/mutex.h"
@@ -53,6 +57,9 @@ class FaultDevice final : public Device {
 
   void plan(DeviceCall call, std::int64_t nth, Action action);
   void clear();
+  // From now on calls of this kind (copy or submit) that name memory of the peer's succeed and do
+  // nothing, until clear(). A work names what its parameters point to.
+  void lie_about(DeviceId peer, DeviceCall call);
   std::int64_t calls(DeviceCall call) const;  // so far
 
   DeviceId id() const override { return inner_.id(); }
@@ -123,12 +130,19 @@ class FaultDevice final : public Device {
     std::int64_t at;  // the count at which it strikes
     Action action;
   };
+  struct Lie {
+    DeviceId peer;
+    DeviceCall call;
+  };
   void before(DeviceCall call);
+  // Whether such a call is dropped.
+  bool lies(DeviceCall call, std::span<const void* const> memory) const;
 
   Device& inner_;
   mutable Mutex mutex_;
   std::array<std::int64_t, kDeviceCalls> counts_ WEFT_THREAD_SAFETY(guarded_by(mutex_)){};
   std::optional<Armed> armed_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
+  std::vector<Lie> told_ WEFT_THREAD_SAFETY(guarded_by(mutex_));
 };
 
 }  // namespace weft

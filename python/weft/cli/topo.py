@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from weft.cli.measure import measured_machine
 from weft.cli.output import file_option, note, stdout_console, write_data
+from weft.cli.watch import watch
 from weft.topology import Topology, default_preset, presets, probe
 
 __all__ = ["command"]
@@ -23,12 +25,39 @@ SYS  between NUMA nodes"""
 @file_option("--json", "the topology as JSON (schema weft.topology/1)")
 @click.option("--preset", metavar="NAME", help="Draw this known machine instead.")
 @click.option("--devices", type=click.IntRange(1, 64), help="How many devices of the preset [all].")
-def command(json_file: str | None, preset: str | None, devices: int | None) -> None:
+@click.option("--measure", is_flag=True, help="Measure this machine's links, in seconds.")
+@click.option(
+    "--watch",
+    "interval",
+    type=click.FloatRange(0.01, 3600),
+    is_flag=False,
+    flag_value=1.0,
+    default=None,
+    metavar="[SECONDS]",
+    help="Show what NVLinks move, every SECONDS [1].",
+)
+@click.option("--count", type=click.IntRange(min=1), help="End --watch after so many times.")
+def command(
+    json_file: str | None,
+    preset: str | None,
+    devices: int | None,
+    measure: bool,
+    interval: float | None,
+    count: int | None,
+) -> None:
     """Draw the machine: devices and links.
 
     Without a GPU it says what is missing and draws the default simulated machine.
     """
-    machine = Topology.preset(preset, devices) if preset else probe()
+    if interval is not None:
+        watch(interval, count)
+        return
+    if measure and preset:
+        raise click.UsageError("--measure is for this machine, not for a preset")
+    if preset:
+        machine = Topology.preset(preset, devices)
+    else:
+        machine = measured_machine() if measure else probe()
     for line in machine.notes:
         note(f"weft: {line}")
     if machine.size == 0:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from weft import _weft
 from weft._config import setting
 from weft._errors import invalid, named, whole_number
+from weft.topology._measure import Progress, counters, probe_native
 
 if TYPE_CHECKING:
     from weft.topology._prediction import Prediction
 
-__all__ = ["Topology", "default_preset", "presets", "probe"]
+__all__ = ["Topology", "counters", "default_preset", "presets", "probe"]
 
 
 class Topology:
@@ -211,17 +212,38 @@ def _count(name: str, value: object) -> int:
     return min(count, 1000)
 
 
-def probe(measure: bool = False) -> Topology:
+def probe(
+    measure: bool = False,
+    *,
+    verify: bool = True,
+    progress: Progress | None = None,
+    budget: float | None = None,
+) -> Topology:
     """This machine's CUDA devices and links. Without a driver it is empty and its notes say why.
 
-    measure: InvalidArgument if True, since measuring links is not there yet.
+    verify: bytes are moved between every two devices, once a process, in both directions, by kernel
+    store, kernel load and copy engine. A pair whose bytes do not arrive is quarantined: it has no
+    peer access, `verified` is False, and a note says what was found. Without, peer access is what
+    the driver says.
+    measure: bandwidth of every ordered pair by copy engine, SM push and SM pull, one direction and
+    both, at several sizes; latency by a flag that goes there and back, halved; all pairs at once;
+    host memory to devices and back. Links then have the measured rates and latencies. Where there
+    is no device nothing is measured, and a note says so; simulated devices have the figures of
+    their preset, which are predictions.
+    progress: called as progress(done, next) between measurements, with the share done and what
+    comes; what it raises ends the measurement and comes out here, as does Ctrl-C.
+    budget: seconds that the measurement is planned to take; None: 5 for up to two devices, 2.5 a
+    device for more.
+
+    Blocks, with the GIL released. Not while a stream of this process is being captured. Raises
+    InvalidArgument for measure=True with verify=False and odd arguments, ConfigError where
+    CUDA_LAUNCH_BLOCKING is set and measure=True, OutOfMemory where a device has no memory for the
+    smallest transfers.
 
     >>> probe().size >= 0
     True
     """
-    if measure:
-        raise invalid("measure=True is not there yet; probe() gives what the driver says")
-    return Topology(_weft.topology_probe())
+    return Topology(probe_native(measure, verify, progress, budget))
 
 
 def default_preset() -> str:

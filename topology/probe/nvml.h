@@ -40,7 +40,16 @@ static_assert(sizeof(NvmlFieldValue) == 40);
 inline constexpr int kNvmlSuccess = 0;
 inline constexpr int kNvmlRemoteIsSwitch = 2;
 inline constexpr int kNvmlTypeUnsignedInt = 1;
-inline constexpr unsigned int kNvmlFieldLinkSpeed = 164;  // of the link `scope`, in MB/s
+inline constexpr int kNvmlTypeUnsignedLong = 2;
+inline constexpr int kNvmlTypeUnsignedLongLong = 3;
+// Of the link `scope`: its speed in MB/s, and the KiB of data that went out and came in.
+inline constexpr unsigned int kNvmlFieldLinkSpeed = 164;
+inline constexpr unsigned int kNvmlFieldSentKib = 138;
+inline constexpr unsigned int kNvmlFieldReceivedKib = 139;
+// Counters of errors on a link, by nvmlNvLinkErrorCounter_t.
+inline constexpr int kNvmlReplayErrors = 0;
+inline constexpr int kNvmlRecoveryErrors = 1;
+inline constexpr int kNvmlCrcErrors = 3;
 
 // Every function returns a status, kNvmlSuccess or an error. Those after `handle_by_pci` may be
 // null.
@@ -52,6 +61,16 @@ struct NvmlApi {
   int (*link_remote_pci)(NvmlDevice device, unsigned int link, NvmlPciInfo* info) = nullptr;
   int (*common_ancestor)(NvmlDevice a, NvmlDevice b, int* level) = nullptr;
   int (*field_values)(NvmlDevice device, int count, NvmlFieldValue* values) = nullptr;
+  int (*link_version)(NvmlDevice device, unsigned int link, unsigned int* version) = nullptr;
+  int (*link_errors)(NvmlDevice device, unsigned int link, int counter,
+                     unsigned long long* count) = nullptr;
+  // Which of the peer's capabilities `index` is why not there: 0 is reading.
+  int (*peer_status)(NvmlDevice a, NvmlDevice b, int index, int* status) = nullptr;
+  int (*uuid)(NvmlDevice device, char* text, unsigned int length) = nullptr;
+  int (*mig_mode)(NvmlDevice device, unsigned int* current, unsigned int* pending) = nullptr;
+  int (*cpu_affinity)(NvmlDevice device, unsigned int words, unsigned long* set) = nullptr;
+  int (*driver_version)(char* text, unsigned int length) = nullptr;
+  int (*cuda_version)(int* version) = nullptr;  // 13000 is 13.0
 };
 
 // The driver's NVML, started; or null and why not.

@@ -1,5 +1,5 @@
 // Opening the driver's libraries. See nvml.h.
-#include "topology/nvml.h"
+#include "topology/probe/nvml.h"
 
 #include <dlfcn.h>
 
@@ -12,6 +12,8 @@
 
 namespace weft::topology {
 namespace {
+
+constexpr int kNoDevice = 100;  // CUDA_ERROR_NO_DEVICE
 
 template <class Function>
 void find(void* library, const char* name, Function* function) {
@@ -45,6 +47,14 @@ Opened<NvmlApi> open_nvml() {
   find(library, "nvmlDeviceGetNvLinkRemotePciInfo_v2", &nvml.api.link_remote_pci);
   find(library, "nvmlDeviceGetTopologyCommonAncestor", &nvml.api.common_ancestor);
   find(library, "nvmlDeviceGetFieldValues", &nvml.api.field_values);
+  find(library, "nvmlDeviceGetNvLinkVersion", &nvml.api.link_version);
+  find(library, "nvmlDeviceGetNvLinkErrorCounter", &nvml.api.link_errors);
+  find(library, "nvmlDeviceGetP2PStatus", &nvml.api.peer_status);
+  find(library, "nvmlDeviceGetUUID", &nvml.api.uuid);
+  find(library, "nvmlDeviceGetMigMode", &nvml.api.mig_mode);
+  find(library, "nvmlDeviceGetCpuAffinity", &nvml.api.cpu_affinity);
+  find(library, "nvmlSystemGetDriverVersion", &nvml.api.driver_version);
+  find(library, "nvmlSystemGetCudaDriverVersion_v2", &nvml.api.cuda_version);
   if (!nvml.api.init || !nvml.api.handle_by_pci) {
     nvml.why_not = "NVML is too old: nvmlInit_v2 or nvmlDeviceGetHandleByPciBusId_v2 is missing";
   } else if (const int status = nvml.api.init(); status != kNvmlSuccess) {
@@ -65,7 +75,9 @@ Opened<CudaDriver> open_driver() {
   find(library, "cuDeviceGetPCIBusId", &cuda.api.pci_address);
   if (!cuda.api.init || !cuda.api.device_count || !cuda.api.pci_address) {
     cuda.why_not = "the CUDA driver lacks cuInit, cuDeviceGetCount or cuDeviceGetPCIBusId";
-  } else if (const int status = cuda.api.init(0); status != 0) {
+  } else if (const int status = cuda.api.init(0); status == kNoDevice) {
+    cuda.why_not = "the CUDA driver sees no device: CUDA_VISIBLE_DEVICES may hide them";
+  } else if (status != 0) {
     cuda.why_not = concat("the CUDA driver does not start: error ", status);
   }
   return cuda;
