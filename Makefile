@@ -2,9 +2,10 @@
 #   make demo      build, then the main job: data-parallel training on every GPU or 4 simulated ones
 #   make test      build, then every test but the slow ones
 # Variables: PYTHON (makes .venv; runs gpu-check as it is), WEFT_CUDA=auto|on|off,
-# WEFT_CUDA_ARCHITECTURES, STRESS (rounds), ARGS (added to the command that a target ends in).
+# WEFT_CUDA_ARCHITECTURES, STRESS (rounds), FUZZ_SECONDS, ARGS (added to the command that a target ends in).
 PYTHON ?= python3
 STRESS ?= 200
+FUZZ_SECONDS ?= 60
 ARGS ?=
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -22,12 +23,12 @@ WITH_TESTS := -C cmake.define.WEFT_TESTS=$(if $(DOCTEST),ON,OFF)
 # Entry points of the environment, e.g. mpiexec, come before the system's.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test test-slow lint locks format docs stubs bench stress gpu-check clean venv \
-        build-demo build-test build-lint
+.PHONY: help demo test test-slow lint locks format docs stubs bench stress fuzz gpu-check clean \
+        venv build-demo build-test build-lint build-fuzz
 
 help:
 	@sed -n '/^# Every/,/^PYTHON/{/^#/s/^# \{0,1\}//p}' Makefile
-	@echo "Also: test-slow lint locks format docs stubs bench stress gpu-check clean"
+	@echo "Also: test-slow lint locks format docs stubs bench stress fuzz gpu-check clean"
 
 venv: $(VENV)/.tools
 $(VENV)/.tools: Makefile
@@ -72,6 +73,14 @@ else
 	@echo "== C++ tests: not built, doctest is not installed (Debian: doctest-dev)"
 endif
 	$(PYTEST) tests -m stress --stress=$(STRESS) $(ARGS)
+
+# Topology files nobody vouches for, FUZZ_SECONDS long; what fails is kept in build/fuzz/.
+build-fuzz: venv
+	$(INSTALL) $(WITH_TESTS) -e '.[fuzz]'
+fuzz: build-fuzz
+	mkdir -p build/fuzz/topology
+	$(BIN)/python tests/fuzz/topology.py build/fuzz/topology tests/fuzz/corpus/topology \
+	  tests/topology/machines -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ $(ARGS)
 
 CPP_FILES = $$(git ls-files -co --exclude-standard '*.h' '*.cc' '*.cu' '*.cuh' | while read -r f; do \
               [ -e "$$f" ] && echo "$$f"; done)

@@ -89,12 +89,30 @@ std::vector<int> Graph::gpus() const {
   return found;
 }
 
+bool Graph::walkable(const Wire& wire) const {
+  if (wire.kind != WireKind::nvlink && wire.kind != WireKind::xgmi && wire.kind != WireKind::c2c) {
+    return true;
+  }
+  const auto is_cpu = [&](int end) {
+    return vertices[static_cast<std::size_t>(end)].kind == VertexKind::cpu;
+  };
+  return is_cpu(wire.a) || is_cpu(wire.b);
+}
+
 void Graph::validate() const {
   check_limit(vertices.size(), kMaxVertices, "vertices");
   check_limit(wires.size(), kMaxWires, "wires");
   check_limit(gpus().size(), kMaxDevices, "GPUs");
   check_vertices(vertices);
   for (std::size_t i = 0; i < wires.size(); ++i) check_wire(vertices, i, wires[i]);
+  const auto count = static_cast<std::int64_t>(gpus().size());
+  const auto walked =
+      std::count_if(wires.begin(), wires.end(), [&](const Wire& wire) { return walkable(wire); });
+  if (count * walked > kMaxWalks) {
+    fail(ErrorCode::topology, "the graph has ", count, " GPUs and ", walked,
+         " wires of PCIe, cpus and networks; at most ", kMaxWalks / count,
+         " are handled for so many GPUs");
+  }
 }
 
 }  // namespace weft::topology

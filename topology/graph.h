@@ -7,7 +7,8 @@
 //   1. Ids are unique and not empty; every wire joins two different vertices that exist.
 //   2. Counts, generations and widths are positive; rates are finite and above 0, latencies finite
 //      and not below 0.
-//   3. There are at most kMaxVertices vertices, kMaxWires wires and kMaxDevices GPUs.
+//   3. There are at most kMaxVertices vertices, kMaxWires wires and kMaxDevices GPUs. GPUs times
+//      walkable wires are at most kMaxWalks: then the ways between all GPUs are found in a second.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@ namespace weft::topology {
 inline constexpr int kMaxVertices = 4096;
 inline constexpr int kMaxWires = 65536;
 inline constexpr int kMaxDevices = 1024;  // a topology has a link for each ordered pair
+inline constexpr std::int64_t kMaxWalks = 1 << 24;
 
 // cpu: one NUMA node. host_bridge: a PCIe root; where there are none, PCIe hangs on the cpu.
 // network_switch: what network wires of several machines meet in.
@@ -71,6 +73,8 @@ struct Graph {
   void validate() const;
   // The vertices that are GPUs, in their order: device i is the i-th of them.
   std::vector<int> gpus() const;
+  // Is a wire part of the ways over PCIe, cpus and networks? NVLinks are where they end in a cpu.
+  bool walkable(const Wire& wire) const;
   friend bool operator==(const Graph&, const Graph&) = default;
 };
 

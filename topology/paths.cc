@@ -162,9 +162,9 @@ class Walks {
   explicit Walks(const Graph& graph) : graph_(graph), edges_(graph.vertices.size()) {
     for (std::size_t i = 0; i < graph.wires.size(); ++i) {
       const Wire& wire = graph.wires[i];
-      if (!walkable(wire)) continue;
-      edges_[at(wire.a)].push_back({wire.b, static_cast<int>(i)});
-      edges_[at(wire.b)].push_back({wire.a, static_cast<int>(i)});
+      if (!graph.walkable(wire)) continue;
+      edges_[at(wire.a)].push_back({wire.b, static_cast<int>(i), cost_of(wire, wire.b)});
+      edges_[at(wire.b)].push_back({wire.a, static_cast<int>(i), cost_of(wire, wire.a)});
     }
   }
 
@@ -179,10 +179,12 @@ class Walks {
       open.pop();
       const Walk walk = walks_[at(vertex)];
       if (walk.cost != cost || -walk.width.value_or(0) != narrowness) continue;
-      for (const Edge& edge : edges_[at(vertex)]) {
+      for (const Step& edge : edges_[at(vertex)]) {
+        Walk& known = walks_[at(edge.to)];
+        // Nearly all edges of a large graph end here, so that this comes first.
+        if (walk.cost + edge.cost > known.cost) continue;
         if (vertex != gpu && !leads_on(vertex, walk, edge)) continue;
         const Walk next = step(walk, edge);
-        Walk& known = walks_[at(edge.to)];
         if (std::pair(next.cost, -next.width.value_or(0)) >=
             std::pair(known.cost, -known.width.value_or(0))) {
           continue;
@@ -224,16 +226,14 @@ class Walks {
     bool over_network = false;  // was the last wire one of the network?
   };
   using Open = std::tuple<std::int64_t, double, int>;  // cost, -width, vertex
-
-  bool walkable(const Wire& wire) const {
-    const bool to_cpu = graph_.vertices[at(wire.a)].kind == VertexKind::cpu ||
-                        graph_.vertices[at(wire.b)].kind == VertexKind::cpu;
-    if (wire.kind == WireKind::nvlink || wire.kind == WireKind::xgmi) return to_cpu;
-    return wire.kind != WireKind::c2c || to_cpu;
-  }
+  struct Step {
+    int to = 0;
+    int wire = 0;
+    std::int64_t cost = 0;
+  };
 
   // Whether a walk that has come to a vertex may go on over that edge.
-  bool leads_on(int vertex, const Walk& walk, const Edge& edge) const {
+  bool leads_on(int vertex, const Walk& walk, const Step& edge) const {
     const VertexKind kind = graph_.vertices[at(vertex)].kind;
     if (kind == VertexKind::gpu || kind == VertexKind::nvswitch) return false;
     if (kind != VertexKind::nic) return true;
@@ -241,18 +241,22 @@ class Walks {
     return walk.over_network != (graph_.wires[at(edge.wire)].kind == WireKind::network);
   }
 
-  Walk step(const Walk& walk, const Edge& edge) const {
+  // Of going over the wire to that vertex: digits of one number, since no way has 2^16 of anything.
+  std::int64_t cost_of(const Wire& wire, int to) const {
+    const VertexKind kind = graph_.vertices[at(to)].kind;
+    std::int64_t cost = 1;
+    if (kind == VertexKind::cpu || kind == VertexKind::host_bridge) cost += std::int64_t{1} << 16;
+    if (wire.kind == WireKind::socket) cost += std::int64_t{1} << 32;
+    if (wire.kind == WireKind::network) cost += std::int64_t{1} << 48;
+    return cost;
+  }
+
+  Walk step(const Walk& walk, const Step& edge) const {
     const Wire& wire = graph_.wires[at(edge.wire)];
     const VertexKind kind = graph_.vertices[at(edge.to)].kind;
     Walk next = walk;
-    // Digits of one number, since no way has 2^16 of anything.
-    next.cost += 1;
-    if (kind == VertexKind::cpu || kind == VertexKind::host_bridge) {
-      next.cost += std::int64_t{1} << 16;
-    }
-    if (wire.kind == WireKind::socket) next.cost += std::int64_t{1} << 32;
+    next.cost += edge.cost;
     next.over_network = wire.kind == WireKind::network;
-    if (next.over_network) next.cost += std::int64_t{1} << 48;
     next.switches += kind == VertexKind::pcie_switch ? 1 : 0;
     next.bridges += kind == VertexKind::host_bridge ? 1 : 0;
     next.cpus += kind == VertexKind::cpu ? 1 : 0;
@@ -273,7 +277,7 @@ class Walks {
   }
 
   const Graph& graph_;
-  Edges edges_;
+  std::vector<std::vector<Step>> edges_;  // by vertex
   std::vector<Walk> walks_;
 };
 

@@ -2,10 +2,9 @@
 // and the class that nvidia-smi names it by.
 //
 // The rules
-//   * nvlink: the pair shares wires, or both have wires into one fabric of NVSwitches (switches
-//   that
-//     NVLinks join, however many in a row). The count is that of the links they share and, for each
-//     fabric, the lesser of the links that the two have into it; so is the rate.
+//   * nvlink: the pair shares wires, or both have wires into one fabric of NVSwitches, which are
+//     switches that NVLinks join, however many in a row. The count is that of the links they share
+//     and, for each fabric, the lesser of the links that the two have into it; so is the rate.
 //   * xgmi: the pair shares xGMI wires. c2c: the pair shares C2C wires, or has them to one cpu.
 //   * Otherwise the way over PCIe that leaves the machine, then crosses sockets, then cpus, then
 //     anything, as seldom as possible: pix (at most one switch), pxb (several), phb (one host

@@ -143,6 +143,8 @@ Topology Topology::of_graph(std::string name, std::vector<Node> nodes, std::vect
   return topology;
 }
 
+bool Topology::links_follow_from_graph() const { return graph_ && links_ == find_paths(*graph_); }
+
 Topology Topology::with_measurements(std::vector<Measurement> measured) const {
   Topology copy = *this;
   const auto n = static_cast<std::size_t>(size());

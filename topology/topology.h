@@ -57,6 +57,7 @@ struct Link {
   std::optional<Via> via{};                  // nullopt: not known, or through a host bridge or cpu
   std::optional<bool> verified{};  // did bytes compare equal both ways? false: quarantined
   std::string reason{};            // why a figure is missing or the pair quarantined; empty: none
+  friend bool operator==(const Link&, const Link&) = default;
 };
 
 // Links that end in the same port of a device share its rate: those through NVSwitches, those over
@@ -115,6 +116,8 @@ class Topology {
   const std::vector<Link>& links() const { return links_; }  // size x size, row-major
   // The hardware, if it is known. Its figures stay nominal whatever is measured.
   const std::optional<Graph>& graph() const { return graph_; }
+  // Are the links those that the graph alone gives, so that nothing is lost without them?
+  bool links_follow_from_graph() const;
   const std::vector<Measurement>& measurements() const { return measurements_; }
   std::vector<std::string> notes;  // what could not be found out, and why
   std::optional<Host> host;

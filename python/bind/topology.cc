@@ -48,7 +48,9 @@ void bind_topology(nb::module_& module) {
       .def_prop_ro("simulated", &Topology::simulated)
       .def_prop_ro("notes", [](const Topology& t) { return t.notes; })
       .def("matrix", &Topology::matrix, "Rows of \"X\", \"NV18\", \"PIX\", ..., \"SYS\".")
-      .def("document", document_of, "The whole as a dict of schema weft.topology/1.")
+      .def("document", document_of, nb::arg("derived") = true,
+           "The whole as a dict of schema weft.topology/1. Without `derived` links and matrix are "
+           "empty where they follow from vertices and wires.")
       .def("nodes", nodes_of, "A dict a device: device, name, numa, pci, uuid; None if not known.")
       .def("peer_access", peer_access_of, "size x size booleans.");
   bind_topology_search(type);

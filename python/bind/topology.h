@@ -7,7 +7,7 @@
 namespace weft::python {
 
 // The whole topology; every field is always there. Numbers are numbers, unknown is None.
-nb::dict document_of(const topology::Topology& topology);
+nb::dict document_of(const topology::Topology& topology, bool derived);
 
 // What document_of() gives, made again. "cell", "matrix" and "cliques" follow from the rest and are
 // not read; links of a document without any, and devices too, are worked out from its vertices and

@@ -133,9 +133,10 @@ nb::list measurements_of(const Topology& topology) {
 
 }  // namespace
 
-nb::dict document_of(const Topology& topology) {
+nb::dict document_of(const Topology& topology, bool derived) {
+  const bool listed = derived || !topology.links_follow_from_graph();
   nb::list links;
-  for (int from = 0; from < topology.size(); ++from) {
+  for (int from = 0; listed && from < topology.size(); ++from) {
     for (int to = 0; to < topology.size(); ++to) {
       if (from != to) links.append(link_of(topology, from, to));
     }
@@ -152,7 +153,7 @@ nb::dict document_of(const Topology& topology) {
   document["wires"] = wires_of(graph);
   document["measurements"] = measurements_of(topology);
   document["cliques"] = nb::cast(topology::find_cliques(topology).cliques);
-  document["matrix"] = nb::cast(topology.matrix());
+  document["matrix"] = listed ? nb::cast(topology.matrix()) : nb::list();
   document["notes"] = nb::cast(topology.notes);
   return document;
 }

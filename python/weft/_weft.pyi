@@ -431,8 +431,10 @@ class Topology:
     def matrix(self) -> list[list[str]]:
         """Rows of "X", "NV18", "PIX", ..., "SYS"."""
 
-    def document(self) -> dict:
-        """The whole as a dict of schema weft.topology/1."""
+    def document(self, derived: bool = True) -> dict:
+        """
+        The whole as a dict of schema weft.topology/1. Without `derived` links and matrix are empty where they follow from vertices and wires.
+        """
 
     def nodes(self) -> list:
         """A dict a device: device, name, numa, pci, uuid; None if not known."""

@@ -45,7 +45,7 @@ def test_topo_of_a_preset():
     lines = result.stdout.splitlines()
     assert sum(line.startswith("sim:") for line in lines) == 3
     assert lines[2].split()[1] == "X"
-    assert "NUMA nodes" in result.stderr
+    assert "bonded NVLinks" in result.stderr
 
 
 @pytest.mark.skipif(weft.cuda.is_available(), reason="there is a GPU here")

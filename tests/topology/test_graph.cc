@@ -97,6 +97,19 @@ TEST_CASE("a graph has so many vertices, wires and GPUs and no more") {
                    }
                  }),
                  "1025 GPUs; at most 1024"));
+  // Two GPUs take any number of wires; 1024 of them so many that walks from each take a second.
+  const auto wired = [](int gpus, WireKind kind, std::size_t wires) {
+    Graph graph;
+    for (int i = 0; i < gpus; ++i) add(graph, VertexKind::gpu, weft::concat("g", i));
+    graph.wires.assign(wires, Wire{0, 1, kind});
+    return graph;
+  };
+  const std::size_t most = kMaxWalks / kMaxDevices;
+  CHECK_NOTHROW(wired(kMaxDevices, WireKind::pcie, most).validate());
+  CHECK(contains(refusal([&](Graph& g) { g = wired(kMaxDevices, WireKind::pcie, most + 1); }),
+                 "1024 GPUs and 16385 wires of PCIe, cpus and networks; at most 16384"));
+  CHECK_NOTHROW(wired(kMaxDevices, WireKind::nvlink, kMaxWires).validate());
+  CHECK_NOTHROW(wired(2, WireKind::pcie, kMaxWires).validate());
 }
 
 TEST_CASE("a long id does not make a long message") {

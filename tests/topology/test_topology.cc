@@ -161,6 +161,27 @@ TEST_CASE("measurements that cannot be are TopologyError") {
   }
 }
 
+TEST_CASE("links follow from the graph until anything else is known of one") {
+  CHECK(!lopsided().links_follow_from_graph());
+  for (const std::string& name : preset_names()) {
+    CHECK_MESSAGE(Topology::from_graph(name, preset_graph(name)).links_follow_from_graph(), name);
+  }
+  const Topology pair = Topology::from_graph("pair", preset_graph("pair-nvlink"));
+  std::vector<Link> links = pair.links();
+  links[1].verified = true;
+  const Topology verified =
+      Topology::of_graph("pair", {pair.node(0), pair.node(1)}, links, *pair.graph());
+  CHECK(!verified.links_follow_from_graph());
+  Measurement measured;
+  measured.from = 0;
+  measured.to = 1;
+  measured.what = "bandwidth";
+  measured.engine = "copy_engine";
+  measured.median = 1e9;
+  measured.samples = 1;
+  CHECK(!pair.with_measurements({measured}).links_follow_from_graph());
+}
+
 TEST_CASE("paths have names, and names have paths") {
   for (const char* name : {"self", "nvlink", "pix", "pxb", "phb", "node", "sys", "unknown", "xgmi",
                            "c2c", "network"}) {

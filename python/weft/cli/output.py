@@ -13,7 +13,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["STDOUT", "check_target", "file_option", "note", "stdout_console", "write_data"]
+__all__ = ["STDOUT", "check_target", "file_option", "note", "stdout_console", "write_bytes",
+           "write_data"]  # fmt: skip
 
 STDOUT = "-"
 
@@ -58,6 +59,20 @@ def write_data(target: str, text: str) -> None:
         return
     try:
         Path(target).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _OutputError(f"cannot write {target}: {error.strerror}") from error
+    note(f"wrote {target}")
+
+
+def write_bytes(target: str, data: bytes) -> None:
+    """As write_data, for what is no text."""
+    if target == STDOUT:
+        if sys.stdout is not None:  # else closed by the caller, who wants no data
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+        return
+    try:
+        Path(target).write_bytes(data)
     except OSError as error:
         raise _OutputError(f"cannot write {target}: {error.strerror}") from error
     note(f"wrote {target}")

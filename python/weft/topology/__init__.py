@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from weft import _weft
@@ -13,6 +14,8 @@ from weft._errors import invalid, named, whole_number
 from weft.topology._measure import Progress, counters, probe_native
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from weft.topology._prediction import Prediction
 
 __all__ = ["Topology", "counters", "default_preset", "presets", "probe"]
@@ -68,6 +71,40 @@ class Topology:
             raise invalid(f'the preset "{name}" has {size} devices, and {count} were asked for')
         return cls(_weft.topology_preset(name, count))
 
+    @classmethod
+    def from_json(cls, text_or_path: str | os.PathLike[str]) -> Topology:
+        """A topology of schema `weft.topology/1`: the JSON itself, or the name of a file.
+
+        Devices and links that are not given are worked out from vertices and wires. Raises
+        TopologyError "FILE:LINE: reason" for whatever is wrong, of files above 16 MiB too.
+
+        >>> Topology.from_json(Topology.preset("pcie-4").to_json()).size
+        4
+        """
+        from weft.topology import _json, _source
+
+        source = _source.load(text_or_path, "{[")
+        return cls(_source.native(_json.read(source), source))
+
+    @classmethod
+    def from_nccl_xml(cls, text_or_path: str | os.PathLike[str]) -> Topology:
+        """What NCCL or RCCL wrote for NCCL_TOPO_DUMP_FILE, or reads by NCCL_TOPO_FILE.
+
+        The XML itself, or the name of a file. Rates are line rates. Raises TopologyError
+        "FILE:LINE: reason" as from_json does.
+
+        >>> switch = 'target="0000:c4:00.0" count="12" tclass="0x068000"'
+        >>> gpu = '<pci busid="0000:%s:00.0"><gpu dev="%d" sm="80"><nvlink %s/></gpu></pci>'
+        >>> text = gpu % ("07", 0, switch) + gpu % ("0f", 1, switch)
+        >>> text = f'<system version="1"><cpu numaid="0">{text}</cpu></system>'
+        >>> Topology.from_nccl_xml(text).matrix()
+        [['X', 'NV12'], ['NV12', 'X']]
+        """
+        from weft.topology import _nccl_read, _source
+
+        source = _source.load(text_or_path, "<")
+        return cls(_source.native(_nccl_read.read(source), source))
+
     @property
     def name(self) -> str:
         """What the machine is called."""
@@ -100,11 +137,82 @@ class Topology:
         """size x size: may the first device read and write the second's memory?"""
         return [list(row) for row in self._native.peer_access()]
 
-    def to_json(self) -> str:
-        """JSON, schema `weft.topology/1`. Seconds and bytes per second; unknown is null."""
-        import json
+    def document(self) -> dict[str, Any]:
+        """All that is known, links of every pair too, as a dict of schema `weft.topology/1`."""
+        return self._native.document()
 
-        return json.dumps(self._native.document(), ensure_ascii=False, allow_nan=False)
+    def to_json(self) -> str:
+        """JSON, schema `weft.topology/1`. Seconds and bytes per second; unknown is null.
+
+        Of more than 128 devices, links and matrix are empty where they follow from vertices and
+        wires: from_json works them out. TopologyError where more than 16 MiB would have to be
+        written, which from_json would not read.
+
+        >>> Topology.preset("gb200-nvl72", machines=8).to_json().count('"from"')
+        0
+        """
+        from weft.topology import _json
+
+        return _json.write(self._native.document(derived=self.size <= _json.MOST_LISTED))
+
+    def to_nccl_xml(self) -> str:
+        """XML that NCCL reads by NCCL_TOPO_FILE; RCCL, where there is xGMI.
+
+        Raises TopologyError where only links are known and not what is plugged into what.
+        """
+        from weft.topology import _nccl_write
+
+        document = self.document()
+        if document["devices"] and not document["vertices"]:
+            raise named(_weft.TopologyError(f"{self.name}: the graph is not known"), "topology")
+        return _nccl_write.write(document)
+
+    def to_dot(self) -> str:
+        """Graphviz: a cluster for each NUMA node, NVSwitches as nodes, edges with their rates.
+
+        >>> '"NV12 · 257 GB/s"' in Topology.preset("pair-nvlink").to_dot()
+        True
+        """
+        from weft.topology import _dot
+
+        return _dot.write(self.document())
+
+    def to_markdown(self) -> str:
+        """Devices, matrix and what was measured, as tables of Markdown."""
+        from weft.topology import _markdown
+
+        return _markdown.write(self.document())
+
+    def to_prometheus(self, counters: Mapping[str, Any] | None = None) -> str:
+        """Rates of the links, nominal and measured, in Prometheus' text format.
+
+        counters: what `weft.topology.counters()` gave, for NVLinks' bytes and errors as well.
+
+        >>> text = Topology.preset("pair-nvlink").to_prometheus()
+        >>> 'weft_topology_link_peer_access{from="0",to="1",path="NV12"} 1' in text
+        True
+        """
+        from weft.topology import _prometheus
+
+        return _prometheus.write(self.document(), counters)
+
+    def to_svg(self) -> str:
+        """A picture: the graph and a heat map of the links. ImportError without matplotlib."""
+        from weft.topology import _picture
+
+        return _picture.draw(self.document(), "svg").decode()
+
+    def to_png(self) -> bytes:
+        """The picture of to_svg as PNG. ImportError without matplotlib."""
+        from weft.topology import _picture
+
+        return _picture.draw(self.document(), "png")
+
+    def _repr_html_(self) -> str:
+        """Notebooks show this: self-contained, without a script."""
+        from weft.topology import _html
+
+        return _html.write(self.document())
 
     def cliques(self) -> list[list[int]]:
         """The maximal sets of devices of which every two are joined by NVLink (xGMI, C2C), sorted.
