@@ -1,7 +1,6 @@
 // See probe.h.
 #include "topology/probe/probe.h"
 
-#include <algorithm>
 #include <array>
 #include <exception>
 #include <map>
@@ -64,11 +63,7 @@ class KnownChecks {
   // Of all ordered pairs of `count` devices, those among `ordinals` tried.
   std::vector<PairCheck> among(int count, const std::vector<int>& ordinals) {
     const MutexLock lock(mutex_);
-    const bool new_pairs = std::any_of(ordinals.begin(), ordinals.end(), [&](int from) {
-      return std::any_of(ordinals.begin(), ordinals.end(),
-                         [&](int to) { return !known_.contains({from, to}); });
-    });
-    if (new_pairs) verify(ordinals);
+    if (!knows(ordinals)) verify(ordinals);
     std::vector<PairCheck> checks;
     for (int from = 0; from < count; ++from) {
       for (int to = 0; to < count; ++to) {
@@ -80,6 +75,15 @@ class KnownChecks {
   }
 
  private:
+  bool knows(const std::vector<int>& ordinals) const
+      WEFT_THREAD_SAFETY(requires_capability(mutex_)) {
+    for (const int from : ordinals) {
+      for (const int to : ordinals) {
+        if (!known_.contains({from, to})) return false;
+      }
+    }
+    return true;
+  }
   void verify(const std::vector<int>& ordinals) WEFT_THREAD_SAFETY(requires_capability(mutex_)) {
     std::vector<Device*> devices;
     for (const int ordinal : ordinals) devices.push_back(&device(cuda_id(ordinal)));
@@ -96,7 +100,9 @@ class KnownChecks {
 
 std::vector<PairCheck> checks_of(int count, std::vector<int> ordinals) {
   static auto& known = *new KnownChecks();
-  for (int i = 0; ordinals.empty() && i < count; ++i) ordinals.push_back(i);
+  if (ordinals.empty()) {
+    for (int i = 0; i < count; ++i) ordinals.push_back(i);
+  }
   return known.among(count, ordinals);
 }
 
