@@ -107,7 +107,8 @@ void wait_ns(OperationHandle& handle, std::int64_t limit_ns) {
   std::optional<Error> error;
   bool ended;
   {
-    const nb::gil_scoped_release released;
+    WithoutGil without;
+    interruption.within(without);
     const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
     ended = operation.wait(deadline, interruption);
     if (ended) error = operation.error();

@@ -79,10 +79,12 @@ std::vector<Stream> user_streams(const fabric::Fabric& fabric,
 // until it can be raised.
 class Interruption {
  public:
+  // Where it is asked; outlives the asking.
+  void within(WithoutGil& without) { without_ = &without; }
   // Has there been one, by now?
   bool operator()() {
     if (caught_) return true;
-    const nb::gil_scoped_acquire acquired;
+    const WithoutGil::Hold held(*without_);
     if (PyErr_CheckSignals() != 0) caught_.emplace();
     return caught_.has_value();
   }
@@ -92,6 +94,7 @@ class Interruption {
   std::optional<nb::python_error> caught() const { return caught_; }
 
  private:
+  WithoutGil* without_ = nullptr;
   std::optional<nb::python_error> caught_;
 };
 
@@ -102,7 +105,8 @@ OperationHandle interruptible(const std::shared_ptr<fabric::Fabric>& fabric, con
   Interruption interruption;
   std::shared_ptr<fabric::Operation> operation;
   try {
-    const nb::gil_scoped_release released;
+    WithoutGil without;
+    interruption.within(without);
     operation = f(interruption);
   } catch (...) {
     if (!interruption) throw;

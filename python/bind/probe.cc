@@ -23,18 +23,17 @@ nb::object or_none(const std::optional<Value>& value) {
 }
 
 // Calls Python between trials: also for nobody, so that Ctrl-C ends a measurement.
-topology::Progress progress_of(const nb::object& callable) {
-  return [&callable](double done, const std::string& next) {
-    const nb::gil_scoped_acquire held;
+topology::Progress progress_of(const nb::object& callable, WithoutGil& without) {
+  return [&](double done, const std::string& next) {
+    const WithoutGil::Hold held(without);
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
     if (!callable.is_none()) call_python(callable, nb::make_tuple(done, next), nb::dict());
   };
 }
 
 Topology measure(const Topology& machine, double budget, const nb::object& progress) {
-  const topology::Progress call = progress_of(progress);
-  const nb::gil_scoped_release released;
-  return topology::measure(machine, budget, call);
+  WithoutGil without;
+  return topology::measure(machine, budget, progress_of(progress, without));
 }
 
 nb::dict counters() {
