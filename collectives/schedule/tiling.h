@@ -59,7 +59,7 @@ struct Tiling {
   std::int32_t pieces = 1;          // a step, a round, a block
   std::int32_t rounds = 0;
   std::int32_t blocks = 1;
-  std::int32_t slots = 1;  // a block
+  std::int32_t slots = 1;  // a block; whole steps of pieces
 
   // The elements of one piece of a chunk of `size`, from the chunk's start; empty (begin == end)
   // past its end.
@@ -70,13 +70,16 @@ struct Tiling {
     const std::int64_t begin = std::min(number * piece_elements, size);
     return {begin, std::min(begin + piece_elements, size)};
   }
-  // The same of one chunk of the vector, from the vector's start.
-  constexpr Range piece(std::int32_t chunk, std::int32_t block, std::int32_t round,
+  constexpr Range chunk(std::int32_t number) const {
+    const std::int64_t first = std::min(number * chunk_elements, elements);
+    return {first, std::min(first + chunk_elements, elements)};
+  }
+  // A part of one chunk of the vector, from the vector's start.
+  constexpr Range piece(std::int32_t number, std::int32_t block, std::int32_t round,
                         std::int32_t index) const {
-    const std::int64_t first = std::min(chunk * chunk_elements, elements);
-    const std::int64_t last = std::min(first + chunk_elements, elements);
-    const Range within = part(last - first, block, round, index);
-    return {first + within.begin, first + within.end};
+    const Range whole = chunk(number);
+    const Range within = part(whole.size(), block, round, index);
+    return {whole.begin + within.begin, whole.begin + within.end};
   }
 };
 

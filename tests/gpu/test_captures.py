@@ -162,6 +162,9 @@ def test_a_rank_that_left_touches_nobody_in_the_next_operation(spec: str, algori
         rooms, others = rooms_on(fabric, 100_000), rooms_on(fabric, 100_000)
         streams = streams_on(fabric)
         fabric.all_reduce(rooms, algorithm=algorithm, streams=streams)
+        with torch.cuda.stream(streams[1]):  # loads the kernels, which waits for what runs
+            torch.cuda._sleep(1)
+            others[1].clone()
         synchronize(fabric)
         fabric._native.plan_fault(0, 1, "stop")
         work = fabric.all_reduce(rooms, algorithm=algorithm, streams=streams, async_op=True)

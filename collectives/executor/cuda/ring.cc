@@ -10,7 +10,11 @@ namespace weft::collectives::cuda {
 namespace {
 
 constexpr std::int32_t kDefaultBlocks = 64;  // see bench/results: the link's rate on 2 x H200
-constexpr std::int32_t kMostPieces = 8;
+// Pieces of a step, all blocks together. A step has to take longer than a piece's way from here
+// through the peer and back, or the blocks run dry at its end: few blocks get long steps.
+constexpr std::int32_t kStepPieces = 512;
+constexpr std::int32_t kFewestPieces = 8;  // a block
+constexpr std::int32_t kMostPieces = 64;
 constexpr int kBulkCapability = 9;  // the first major version with bulk copies
 
 bool has_bulk_copies(const fabric::Fabric& fabric) {
@@ -63,8 +67,9 @@ schedule::TilingLimits ring_limits(const fabric::Fabric& fabric, std::int32_t ma
          " bytes a rank is too small: the ring needs at least ", 2 * limits.piece_bytes);
   }
   limits.blocks = static_cast<std::int32_t>(std::min<std::int64_t>(limits.blocks, pieces));
+  limits.pieces = std::clamp(kStepPieces / limits.blocks, kFewestPieces, kMostPieces);
   limits.pieces =
-      static_cast<std::int32_t>(std::min<std::int64_t>(kMostPieces, pieces / limits.blocks));
+      static_cast<std::int32_t>(std::min<std::int64_t>(limits.pieces, pieces / limits.blocks));
   return limits;
 }
 

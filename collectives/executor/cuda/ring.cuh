@@ -1,4 +1,4 @@
-// What both ring kernels share: the walk over a rank's pieces, in the order of the protocol.
+// What both ring kernels share: the walk over a rank's steps, in the order of the protocol.
 #pragma once
 
 #include <cstdint>
@@ -10,68 +10,105 @@
 
 namespace weft::collectives::cuda {
 
-// One piece of one step, with the lane's counts before it (`received`: including it).
-struct Item {
-  schedule::Step step{};
-  int position = 0;  // of the step in the rank's schedule
-  int round = 0;
-  int index = 0;             // of the piece in the step
-  std::uint32_t number = 0;  // pieces moved before: those that are not only waited for
+// How far a block is in the operation: in pieces.
+struct Counts {
+  std::uint32_t moved = 0;  // all but those that are only waited for
   std::uint32_t received = 0;
   std::uint32_t slots_read = 0;
   std::uint32_t slots_pushed = 0;
+};
+
+// One piece of one step.
+struct Item {
+  Counts before;           // but `received` counts it too, if it is waited for
+  std::int32_t slot_read;  // the block's slots that it is read from and pushed to, if it is
+  std::int32_t slot_pushed;
+  std::int64_t offset;  // bytes from the vector's start
+  std::int32_t bytes;
+};
+
+// One step of one round: `pieces` items.
+struct RoundStep {
+  schedule::Step step{};
+  int position = 0;  // in the rank's schedule
+  int round = 0;
+  int pieces = 0;
+  Counts before;
+  std::uint32_t slots = 0;  // of the block
+  std::int64_t begin = 0;   // bytes from the vector's start: of the first piece,
+  std::int64_t stride = 0;  // from one piece to the next,
+  std::int64_t end = 0;     // and of the end of the chunk
+  std::int64_t piece = 0;   // bytes, at most
 
   // The last step of a ring only waits: nothing passes through the rank.
   __device__ bool moves() const { return step.target != schedule::Target::none || step.keep; }
-  __device__ bool reduces() const { return step.source == schedule::Source::input_plus_slot; }
   __device__ bool waits() const { return step.from != schedule::kNobody; }
+  __device__ bool reduces() const { return step.source == schedule::Source::input_plus_slot; }
+  __device__ bool forwards() const { return step.source == schedule::Source::output; }
+  __device__ bool to_slot() const { return step.target == schedule::Target::slot; }
+  __device__ bool to_output() const { return step.target == schedule::Target::output; }
+
+  // Slots are taken in turn, by who pushes and who reads alike: all ranks count from the
+  // operation's start, when every slot is free. A step never wraps: `slots` is a multiple of
+  // `pieces` (schedule/tiling.h).
+  __device__ Item item(int index) const {
+    const auto i = static_cast<std::uint32_t>(index);
+    Item item;
+    item.before = {before.moved + i, before.received + (waits() ? i + 1 : 0), before.slots_read + i,
+                   before.slots_pushed + i};
+    item.slot_read = static_cast<std::int32_t>(before.slots_read % slots + i);
+    item.slot_pushed = static_cast<std::int32_t>(before.slots_pushed % slots + i);
+    item.offset = min(begin + index * stride, end);
+    item.bytes = static_cast<std::int32_t>(min(piece, end - item.offset));
+    return item;
+  }
+
+  __device__ Counts after() const {
+    const auto all = static_cast<std::uint32_t>(pieces);
+    return {before.moved + (moves() ? all : 0), before.received + (waits() ? all : 0),
+            before.slots_read + (reduces() ? all : 0), before.slots_pushed + (to_slot() ? all : 0)};
+  }
 };
 
-// Where an item lies.
-struct Place {
-  std::int64_t offset = 0;  // bytes from the vector's start
-  std::int32_t bytes = 0;
+// A block's slots in a rank's arena.
+struct Slots {
+  std::byte* first;
+  std::int64_t bytes;  // of each
+
+  __device__ Slots(const RingParams& params, std::byte* arena, int block)
+      : first(arena + params.layout.scratch_offset() + slots_region(params.layout).offset),
+        bytes(params.tiling.piece_elements * item_bytes(params.dtype)) {
+    first += block * params.tiling.slots * bytes;
+  }
+  __device__ std::byte* at(int number) const { return first + number * bytes; }
 };
 
-__device__ inline Place place(const RingParams& params, int block, const Item& item) {
-  const schedule::Range range =
-      params.tiling.piece(item.step.chunk.value(), block, item.round, item.index);
-  const std::int64_t size = item_bytes(params.dtype);
-  return {range.begin * size, static_cast<std::int32_t>(range.size() * size)};
-}
-
-// Slot of a rank's arena for the `count`-th push of an operation. All ranks count from the
-// operation's start: between operations every slot is free.
-__device__ inline std::byte* slot(const RingParams& params, std::byte* arena, int block,
-                                  std::uint32_t count) {
-  const schedule::Tiling& tiling = params.tiling;
-  const std::int64_t number =
-      static_cast<std::int64_t>(block) * tiling.slots + count % tiling.slots;
-  return arena + params.layout.scratch_offset() + slots_region(params.layout).offset +
-         number * tiling.piece_elements * item_bytes(params.dtype);
-}
-
-// Visits every item in order until `visit` returns false. Returns the counts at the end.
+// Visits every step of every round of a block in order until `visit` returns false. Returns the
+// counts at the end. Few blocks move as much as the threads that walk here can ask for: what can be
+// reckoned once a step, is.
 template <class Visit>
-__device__ Item for_each_item(const RingParams& params, Visit visit) {
-  Item item;
+__device__ Counts for_each_step(const RingParams& params, int block, Visit visit) {
+  const schedule::Tiling& tiling = params.tiling;
+  const std::int64_t size = item_bytes(params.dtype);
   const int steps = schedule::ring::step_count(params.world);
-  for (int round = 0; round < params.tiling.rounds; ++round) {
-    item.round = round;
+  RoundStep at;
+  at.pieces = tiling.pieces;
+  at.slots = static_cast<std::uint32_t>(tiling.slots);
+  at.piece = tiling.piece_elements * size;
+  at.stride = at.piece * tiling.blocks;
+  for (int round = 0; round < tiling.rounds; ++round) {
     for (int position = 0; position < steps; ++position) {
-      item.position = position;
-      item.step = schedule::ring::step(params.world, params.rank, position);
-      for (int index = 0; index < params.tiling.pieces; ++index) {
-        item.index = index;
-        if (item.waits()) ++item.received;
-        if (!visit(item)) return item;
-        if (item.moves()) ++item.number;
-        if (item.reduces()) ++item.slots_read;
-        if (item.step.target == schedule::Target::slot) ++item.slots_pushed;
-      }
+      at.round = round;
+      at.position = position;
+      at.step = schedule::ring::step(params.world, params.rank, position);
+      const schedule::Range chunk = tiling.chunk(at.step.chunk.value());
+      at.begin = chunk.begin * size + round * at.stride * at.pieces + block * at.piece;
+      at.end = chunk.end * size;
+      if (!visit(at)) return at.before;
+      at.before = at.after();
     }
   }
-  return item;
+  return at.before;
 }
 
 // The words and counts of one block: its lane from the previous rank and its lane to the next.
@@ -120,24 +157,24 @@ struct Lanes {
   }
 
   // Invariant 3 of fabric/signal.h, then the counts for the next operation. One thread, once.
-  __device__ void finish(const RingParams& params, const Item& end,
+  __device__ void finish(const RingParams& params, const Counts& end,
                          fabric::cuda::FaultLatch& latch) const {
     const int last = schedule::ring::step_count(params.world) - 1;
     if (!wait_data(params).reach(end.received, last, latch)) return;
     if (!wait_credit(params).reach(end.slots_pushed, last, latch)) return;
     from->received = start.received + end.received;
     from->slots_read = start.slots_read + end.slots_read;
-    to->sent = start.sent + end.number;
+    to->sent = start.sent + end.moved;
     to->slots_pushed = start.slots_pushed + end.slots_pushed;
   }
 };
 
-// A planned fault at this item? Then it happens here; false: the block leaves. One thread a block.
-__device__ inline bool pass_fault_point(const RingParams& params, const Item& item,
+// A planned fault at this step? Then it happens here; false: the block leaves. One thread a block.
+__device__ inline bool pass_fault_point(const RingParams& params, const RoundStep& at,
                                         fabric::cuda::FaultLatch& latch) {
   const FaultPoint& fault = params.fault;
   if (fault.action == FaultPoint::Action::none || fault.rank != params.rank.value() ||
-      fault.step != item.position || item.round != 0 || item.index != 0) {
+      fault.step != at.position || at.round != 0) {
     return true;
   }
   fabric::Outcome outcome = fabric::Outcome::stopped;
@@ -150,7 +187,7 @@ __device__ inline bool pass_fault_point(const RingParams& params, const Item& it
     }
   }
   if (outcome == fabric::Outcome::ok) return !latch.left();
-  latch.leave(outcome, fabric::Awaited::data, fault.rank, item.position, -1, 0, 0);
+  latch.leave(outcome, fabric::Awaited::data, fault.rank, at.position, -1, 0, 0);
   return false;
 }
 

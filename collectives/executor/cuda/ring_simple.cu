@@ -41,23 +41,22 @@ struct Flow {
   std::int32_t bytes = 0;
 };
 
-__device__ Flow flow(const RingParams& params, int block, const Item& item) {
-  const Place at = place(params, block, item);
+__device__ Flow flow(const RingParams& params, const Slots& here, const Slots& there,
+                     const RoundStep& at, const Item& item) {
   Flow flow;
-  flow.bytes = at.bytes;
-  const bool forwards = item.step.source == schedule::Source::output;
-  flow.own = (forwards ? params.output : params.input) + at.offset;
-  if (item.reduces()) flow.partial = slot(params, params.arena, block, item.slots_read);
-  if (item.step.target == schedule::Target::slot) {
-    flow.push = slot(params, params.next_arena, block, item.slots_pushed);
-  } else if (item.step.target == schedule::Target::output) {
-    flow.push = params.next_output + at.offset;
+  flow.bytes = item.bytes;
+  flow.own = (at.forwards() ? params.output : params.input) + item.offset;
+  if (at.reduces()) flow.partial = here.at(item.slot_read);
+  if (at.to_slot()) {
+    flow.push = there.at(item.slot_pushed);
+  } else if (at.to_output()) {
+    flow.push = params.next_output + item.offset;
   }
-  if (item.step.keep) flow.keep = params.output + at.offset;
+  if (at.step.keep) flow.keep = params.output + item.offset;
   return flow;
 }
 
-__device__ void move_piece(const RingParams& params, const Item& item, const Flow& flow) {
+__device__ void move_piece(const RingParams& params, const schedule::Step& step, const Flow& flow) {
   const auto body = [&](auto combine) {
     using T = typename decltype(combine)::type;
     const int size = static_cast<int>(sizeof(T));
@@ -68,17 +67,17 @@ __device__ void move_piece(const RingParams& params, const Item& item, const Flo
       if (flow.keep) store<T>(flow.keep + at, value);
     }
   };
-  with_combine(params.dtype, params.op, item.step.last_sum, params.world.value(), body);
+  with_combine(params.dtype, params.op, step.last_sum, params.world.value(), body);
 }
 
-// May the block do this item now? Asked by one thread.
-__device__ bool may_move(const RingParams& params, const Item& item, fabric::cuda::LaneWait& data,
-                         fabric::cuda::LaneWait& credit, fabric::cuda::FaultLatch& latch) {
-  if (!pass_fault_point(params, item, latch)) return false;
-  if (item.waits() && !data.reach(item.received, item.position, latch)) return false;
+// May the block move this piece now? Asked by one thread.
+__device__ bool may_move(const RingParams& params, const RoundStep& at, const Item& item,
+                         fabric::cuda::LaneWait& data, fabric::cuda::LaneWait& credit,
+                         fabric::cuda::FaultLatch& latch) {
+  if (at.waits() && !data.reach(item.before.received, at.position, latch)) return false;
   const auto slots = static_cast<std::uint32_t>(params.tiling.slots);
-  if (item.step.target != schedule::Target::slot || item.slots_pushed < slots) return true;
-  return credit.reach(item.slots_pushed + 1 - slots, item.position, latch);
+  if (!at.to_slot() || item.before.slots_pushed < slots) return true;
+  return credit.reach(item.before.slots_pushed + 1 - slots, at.position, latch);
 }
 
 __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ RingParams params) {
@@ -90,22 +89,29 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ RingP
   if (!fabric::cuda::begin_block(left_word)) return;
   fabric::cuda::FaultLatch latch(&left, params.records + block, params.limits, left_word);
   const Lanes lanes(params, block);
+  const Slots here(params, params.arena, block);
+  const Slots there(params, params.next_arena, block);
   fabric::cuda::LaneWait data = lanes.wait_data(params);
   fabric::cuda::LaneWait credit = lanes.wait_credit(params);
 
-  const Item end = for_each_item(params, [&](const Item& item) {
-    if (speaks) may_move(params, item, data, credit, latch);
-    __syncthreads();
-    if (latch.left()) return false;
-    if (!item.moves()) return true;
-    move_piece(params, item, flow(params, block, item));
-    __syncthreads();
-    if (!speaks) return true;
-    if (item.step.target != schedule::Target::none) {
-      fabric::cuda::publish(lanes.data_out, lanes.start.sent + item.number + 1);
-    }
-    if (item.reduces()) {
-      fabric::cuda::publish(lanes.credit_out, lanes.start.slots_read + item.slots_read + 1);
+  const Counts end = for_each_step(params, block, [&](const RoundStep& at) {
+    if (speaks) pass_fault_point(params, at, latch);
+    for (int index = 0; index < at.pieces; ++index) {
+      const Item item = at.item(index);
+      if (speaks && !latch.left()) may_move(params, at, item, data, credit, latch);
+      __syncthreads();
+      if (latch.left()) return false;
+      if (!at.moves()) continue;
+      move_piece(params, at.step, flow(params, here, there, at, item));
+      __syncthreads();
+      if (!speaks) continue;
+      if (at.step.target != schedule::Target::none) {
+        fabric::cuda::publish(lanes.data_out, lanes.start.sent + item.before.moved + 1);
+      }
+      if (at.reduces()) {
+        fabric::cuda::publish(lanes.credit_out,
+                              lanes.start.slots_read + item.before.slots_read + 1);
+      }
     }
     return true;
   });
