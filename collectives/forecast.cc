@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::int64_t kItem = 4;  // bytes of an element: it moves chunk boundaries only
 // The ring of a GPU: blocks side by side, each with a few pieces under way.
-constexpr schedule::TilingLimits kRingLimits{128 * 1024, 4, 16};
+constexpr schedule::TilingLimits kRingLimits{16 * 1024, 8, 64};
 constexpr double kLocalRate = 2e12;  // not asked for: no two ranks share a device
 
 // What moves its bytes.
@@ -33,6 +33,14 @@ std::vector<std::string_view> engines_of(Algorithm algorithm) {
     default:
       return {"sm_push"};
   }
+}
+
+// What a machine that is not simulated takes beside its transfers.
+double overhead(Algorithm algorithm, std::size_t ranks, std::int64_t chunk_bytes) {
+  if (algorithm != Algorithm::ring) return kLaunchSeconds;
+  const auto hops = static_cast<double>(2 * (ranks - 1));
+  const auto piece = static_cast<double>(std::min(chunk_bytes, kRingLimits.piece_bytes));
+  return kLaunchSeconds + hops * (kRingHopSeconds + piece / kRingHopRate);
 }
 
 schedule::Schedule make_schedule(const topology::Topology& topology, Algorithm algorithm,
@@ -78,7 +86,9 @@ schedule::Prediction forecast_all_reduce(const topology::Topology& topology, Alg
           ? schedule::predict(schedule, tiling, kItem, topology, devices, kLocalRate)
           : schedule::predict(schedule, tiling, kItem, topology.with_engines(engines_of(algorithm)),
                               devices, kLocalRate);
-  if (!topology.simulated() && prediction.seconds > 0) prediction.seconds += kLaunchSeconds;
+  if (!topology.simulated() && prediction.seconds > 0) {
+    prediction.seconds += overhead(algorithm, devices.size(), chunk * kItem);
+  }
   return prediction;
 }
 

@@ -308,7 +308,7 @@ class Topology:
         return predict(self._native, schedule, bytes, group_size)
 
     def __repr__(self) -> str:
-        kind = "simulated" if self.simulated else "this machine"
+        kind = "simulated" if self.simulated else "not simulated"
         return f"<weft.topology.Topology {self.name!r}, {self.size} devices, {kind}>"
 
 

@@ -18,7 +18,7 @@ _CELL = "padding:4px 8px;text-align:center;border:1px solid #d0d7de;white-space:
 
 def write(document: dict[str, Any]) -> str:
     """The HTML."""
-    kind = "simulated, nominal figures" if document["simulated"] else "this machine"
+    kind = _words.figures(document)
     _, what = _words.short_devices(document)
     parts = [
         '<div style="font-family:system-ui,sans-serif;font-size:13px">',

@@ -12,7 +12,7 @@ __all__ = ["write"]
 
 def write(document: dict[str, Any]) -> str:
     """The text, with a heading of the second level."""
-    kind = "simulated, nominal figures" if document["simulated"] else "this machine"
+    kind = _words.figures(document)
     lines = [f"## {_escaped(document['name'])} ({kind})", "", *_devices(document)]
     if document["matrix"]:
         lines += ["", *_matrix(document)]

@@ -63,7 +63,7 @@ def _title(figure: Any, document: dict[str, Any], height: float) -> None:
     _, what = _words.short_devices(document)
     figure.text(0.018, 1 - 0.33 / height, document["name"], size=15, weight="bold", color=INK,
                 va="center")  # fmt: skip
-    kind = "simulated, nominal figures" if document["simulated"] else "this machine"
+    kind = _words.figures(document)
     parts = [part for part in (what, kind) if part]
     figure.text(0.018, 1 - 0.62 / height, "  ·  ".join(parts), size=10, color=QUIET, va="center")
 

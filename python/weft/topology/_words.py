@@ -6,8 +6,8 @@ import functools
 from typing import Any
 
 __all__ = [
-    "COLOURS", "WIRE_NAMES", "best_measured", "latency", "rate", "rate_number", "short_devices",
-    "wire_label",
+    "COLOURS", "WIRE_NAMES", "best_measured", "figures", "latency", "rate", "rate_number",
+    "short_devices", "wire_label",
 ]  # fmt: skip
 
 Document = dict[str, Any]
@@ -21,6 +21,13 @@ WIRE_NAMES = {
     "nvlink": "NVLink", "xgmi": "xGMI", "c2c": "C2C", "pcie": "PCIe", "bus": "host bridge",
     "socket": "between sockets", "network": "network",
 }  # fmt: skip
+
+
+def figures(document: Document) -> str:
+    """Where its figures come from."""
+    if document["simulated"]:
+        return "simulated, nominal figures"
+    return "measured" if document["measurements"] else "not measured"
 
 
 def rate_number(bytes_per_second: float) -> str:
