@@ -103,10 +103,12 @@ def test_a_global_capture_is_left_alone_by_operations_under_way(spec: str) -> No
     with weft.Fabric(spec) as fabric:
         rooms = [weft.ones(1000, device=d) for d in fabric.devices]
         side = streams_on(fabric)
+        # Torch gives out a few streams in turn: those made in a row are no two the same.
+        capturing = torch.cuda.Stream(fabric.devices[0])
         fabric.all_reduce(rooms, streams=side)
         x = torch.zeros(10, device=fabric.devices[0])
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(0), torch.cuda.graph(graph, capture_error_mode="global"):
+        with torch.cuda.graph(graph, stream=capturing, capture_error_mode="global"):
             x.add_(1)
             for stream in side:
                 with torch.cuda.stream(stream):
