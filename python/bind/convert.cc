@@ -8,6 +8,7 @@
 #include "core/device/cuda_hook.h"
 #include "core/tensor/dlpack.h"
 #include "python/bind/exchange.h"
+#include "python/bind/stream.h"
 
 namespace weft::python {
 namespace {
@@ -222,16 +223,34 @@ void delete_legacy(PyObject* capsule) {
   managed->deleter(managed);
 }
 
-// By the type's table, if it has one and what the producer does now needs no ordering: there is
-// none wanted, or it is on the consumer's stream, or on the host.
+// Orders what comes next on `consumer` after what is on `producer`, of the same device; false where
+// that would draw one of them into the other's capture.
+bool order_after(Device& device, Stream producer, Stream consumer) {
+  if (producer.handle == consumer.handle) return true;
+  if (device.is_capturing(producer) || device.is_capturing(consumer)) return false;
+  const OwnedEvent event = new_event(device);  // who waits for it goes on without it
+  device.record(event.get(), producer);
+  device.wait(consumer, event.get());
+  return true;
+}
+
+Stream stream_of(std::int64_t handle) {
+  return {reinterpret_cast<void*>(static_cast<std::intptr_t>(handle))};
+}
+
+// By the type's table, if it has one and says which stream the producer works on, where what it
+// does has to be ordered before the consumer's stream.
 std::optional<Tensor> import_quickly(nb::handle object, std::int64_t consumer_stream) {
   const ExchangeApi* api = exchange_api(object);
   if (!api || refuses_lending(object)) return std::nullopt;
   Tensor tensor = import_by_exchange(*api, object);
   const DeviceId device = tensor.device();
   if (consumer_stream == kNoOrdering || device.kind != DeviceKind::cuda) return tensor;
-  if (current_stream(*api, device.ordinal.value()) != consumer_stream) return std::nullopt;
-  return tensor;
+  const auto producer = current_stream(*api, device.ordinal.value());
+  if (!producer) return std::nullopt;
+  const bool ordered =
+      order_after(weft::device(device), stream_of(*producer), stream_of(consumer_stream));
+  return ordered ? std::optional(std::move(tensor)) : std::nullopt;
 }
 
 }  // namespace

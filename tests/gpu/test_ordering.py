@@ -111,6 +111,24 @@ class Foreign:
 
 
 @pytest.mark.parametrize("spec", SPECS)
+def test_streams_that_are_given_follow_what_torch_does_now(spec: str) -> None:
+    """Torch's tensors are being filled on its current streams; the operation runs on others."""
+    with weft.Fabric(spec) as fabric:
+        rooms, streams = rooms_on(fabric, 100_000), streams_on(fabric)
+        fabric.all_reduce(rooms, streams=streams)
+        synchronize(fabric)
+        for turn in range(20):
+            for rank, room in enumerate(rooms):
+                with torch.cuda.device(room.device):
+                    torch.cuda._sleep(1_000_000)
+                room.fill_(rank + turn)
+            work = fabric.all_reduce(rooms, streams=streams, async_op=True)
+            work.wait()
+            want = sum(rank + turn for rank in range(fabric.size))
+            assert all(bool((room == want).all()) for room in rooms)
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_inputs_of_another_library_than_the_outputs_are_waited_for(spec: str) -> None:
     with weft.Fabric(spec) as fabric:
         n = fabric.size
