@@ -19,7 +19,6 @@ namespace {
 constexpr std::int64_t kItem = 4;  // bytes of an element: it moves chunk boundaries only
 // The ring of a GPU: blocks side by side, each with a few pieces under way.
 constexpr schedule::TilingLimits kRingLimits{16 * 1024, 8, 64};
-constexpr double kLocalRate = 2e12;  // not asked for: no two ranks share a device
 
 // What moves its bytes.
 std::vector<std::string_view> engines_of(Algorithm algorithm) {

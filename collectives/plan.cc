@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "collectives/chunks.h"
 #include "collectives/executor/cuda/executor.h"
 #include "collectives/executor/sim/executor.h"
 #include "collectives/request.h"
@@ -13,8 +14,6 @@
 namespace weft::collectives {
 namespace {
 
-// Bytes per second between ranks of one device, for predictions.
-constexpr double kLocalRate = 2e12;
 constexpr std::size_t kPredictions = 16;  // sizes remembered
 
 // The tensor itself, or a contiguous, aligned copy on the same device where the executors need one.
@@ -117,9 +116,12 @@ std::int64_t predicted_ns(fabric::Fabric& fabric, const Plan& plan) {
   return ns;
 }
 
-FaultPoint planned_fault(fabric::Fabric& fabric) {
-  const std::scoped_lock lock(session(fabric).mutex);
-  return session(fabric).fault;
+// What was asked for besides: a test's fault, a trace's records.
+void add_wishes(fabric::Fabric& fabric, Plan& plan) {
+  Session& s = session(fabric);
+  const std::scoped_lock lock(s.mutex);
+  plan.fault = s.fault;
+  plan.chunks = s.tracing_chunks ? s.chunks.get() : nullptr;
 }
 
 // The chunks of all ranks' inputs and outputs. Uneven ones are listed in `table`.
@@ -207,7 +209,7 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
                                                      : sim_tiling(fabric, plan, extent);
   plan.limits.timeout_ns = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   plan.limits.abort_flag = fabric.abort_flag();
-  plan.fault = planned_fault(fabric);
+  add_wishes(fabric, plan);
 }
 
 void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan, bool staged,
@@ -238,6 +240,7 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
   plan.limits.operation = operation.id();
   fill_info(fabric, request, plan, staged, operation.info());
   if (plan.elements == 0) return;
+  if (fabric.backend() == DeviceKind::sim) predict_chunks(fabric, plan);
   if (request.bucket) operation.keep(request.bucket);
   for (std::size_t r = 0; !request.bucket && r < request.inputs.size(); ++r) {
     if (request.has_input(r)) {

@@ -13,6 +13,7 @@
 #include "collectives/schedule/tiling.h"
 #include "core/base/types.h"
 #include "core/tensor/dtype.h"
+#include "fabric/chunk_log.h"
 #include "fabric/signal.h"
 
 namespace weft::collectives {
@@ -71,6 +72,7 @@ struct Plan {
   fabric::WaitLimits limits{};
   FaultPoint fault{};
   const schedule::Prepared* schedule = nullptr;  // lives as long as the fabric
+  const fabric::ChunkLog* chunks = nullptr;      // does too; null while no trace asks for it
   std::int64_t elements = 0;                     // of the longest input or output of any rank
   schedule::ChunkMap in{};
   schedule::ChunkMap out{};
@@ -81,6 +83,10 @@ struct Plan {
   // Instead of them, where each rank has several tensors; the operation keeps it.
   Bucket* bucket = nullptr;
 
+  // Where the rank's pieces are recorded; may be nowhere.
+  fabric::ChunkLogView chunk_log(Rank rank) const {
+    return chunks ? chunks->view(rank) : fabric::ChunkLogView{};
+  }
   const schedule::Program& program(Rank rank) const {
     return schedule->schedule.programs[static_cast<std::size_t>(rank.value())];
   }

@@ -68,6 +68,16 @@ void validate_bucket(const fabric::Fabric& fabric, std::span<const Tensor> input
 void validate_options(const fabric::Fabric& fabric, const Request& request,
                       const CallOptions& options);
 
+// Bytes per second between ranks of one device, for predictions.
+inline constexpr double kLocalRate = 2e12;
+
+// One moment by a device's clock and the host's (now_ns), which is known to `residual_ns`.
+struct ClockSample {
+  std::int64_t device_ns = 0;
+  std::int64_t host_ns = 0;
+  std::int64_t residual_ns = 0;
+};
+
 // What collectives keep with a fabric (Fabric::extension).
 struct Session {
   std::mutex mutex;
@@ -80,7 +90,13 @@ struct Session {
     std::int64_t ns = 0;
   };
   std::vector<Predicted> predicted;  // the last few sizes, newest first
-  std::vector<int> device_of_rank;   // index in the fabric's topology
+  // From the first trace of chunks on; what is predicted of them, from each operation's launch on.
+  std::unique_ptr<fabric::ChunkLog> chunks;
+  bool tracing_chunks = false;
+  std::vector<ClockSample> clocks;  // of CUDA ranks, at the trace's start
+  std::vector<fabric::ChunkRecord> predicted_chunks;
+  std::uint64_t predicted_dropped = 0;
+  std::vector<int> device_of_rank;  // index in the fabric's topology
   // Schedules are made when first used, and live as long as the fabric.
   struct Made {
     Collective collective;

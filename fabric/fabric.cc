@@ -312,6 +312,14 @@ bool Fabric::drain(Deadline deadline) {
   return in_flight_.all_of([&](Operation& operation) { return operation.wait_until(deadline); });
 }
 
+bool Fabric::while_idle(Deadline deadline, FunctionRef<void()> f) {
+  if (forked()) check_usable();
+  const MutexLock lock(launch_mutex_);
+  if (!drain(deadline)) return false;
+  f();
+  return true;
+}
+
 bool Fabric::become_idle(Deadline deadline) { return drain(deadline) && captures_ended(deadline); }
 
 void Fabric::check() {

@@ -121,6 +121,8 @@ class Fabric {
   // A fabric does not survive fork(): its threads are not in the child. There every call is refused
   // (FabricClosed), closing does nothing, and what open() gave is never destroyed.
   void check_usable() const;
+  // Calls f() while nothing is in flight and nothing is launched; false: the deadline came first.
+  bool while_idle(Deadline deadline, FunctionRef<void()> f);
   // Have the ranks been told to leave, by a fault or an abort, and not recovered since?
   bool is_aborted() const;
   // Makes every wait of every rank end, and poisons the fabric. Idempotent.

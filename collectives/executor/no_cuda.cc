@@ -18,6 +18,7 @@ schedule::Tiling cuda_tiling(fabric::Fabric&, const Plan&, const schedule::Exten
 }
 std::shared_ptr<void> cuda_open(const fabric::Fabric&) { absent(); }
 Work cuda_work(fabric::Fabric&, const Plan&, Rank) { absent(); }
+ClockSample cuda_clock(const fabric::Fabric&, Rank) { absent(); }
 void cuda_prepare_scratch(fabric::Fabric&) { absent(); }
 
 }  // namespace weft::collectives

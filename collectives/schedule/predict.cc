@@ -105,8 +105,9 @@ struct RankState {
 class Forecast {
  public:
   Forecast(const Schedule& schedule, const Parts& parts, std::vector<Lane> lanes,
-           std::size_t resources)
+           std::size_t resources, const ObservePiece* observe)
       : schedule_(schedule),
+        observe_(observe),
         parts_(parts),
         lanes_(std::move(lanes)),
         free_at_(resources, 0.0),
@@ -174,9 +175,12 @@ class Forecast {
     RankState& own = ranks_[at(rank)];
     const Step& step = schedule_.programs[at(rank)][own.step];
     const int alike = parts_.real_rounds(own.round);
+    const double before = own.clock;
+    const double ready = when;
     own.clock = when;
     own.queued = false;
     double read = when;  // when the source has been read
+    double arrived = 0;
     if (step.pulls()) {
       // A read goes there and back; what follows needs what was read.
       for_each_source(schedule_, rank, step, [&](int from) {
@@ -189,7 +193,8 @@ class Forecast {
     if (step.target != Target::none) {
       Lane& out = lane(rank, step.to.value());
       if (step.target != Target::token) read = transfer(out, step, own, when);
-      out.arrivals.push_back(read + out.path.latency * alike);
+      arrived = read + out.path.latency * alike;
+      out.arrivals.push_back(arrived);
       if (step.target == Target::slot) ++out.slot_pushes;
       end_ = std::max(end_, out.arrivals.back());
     }
@@ -200,10 +205,37 @@ class Forecast {
       in.credits.push_back(read + in.path.latency * alike);
       end_ = std::max(end_, in.credits.back());
     });
+    if (observe_) tell(rank, step, before, ready, read, std::max(read, arrived));
     advance(own, schedule_.programs[at(rank)].size());
     enqueue(rank);
     if (step.to != kNobody) enqueue(step.to.value());
     for_each_source(schedule_, rank, step, [&](int from) { enqueue(from); });
+  }
+
+  // What execute() found, before the rank goes on.
+  void tell(int rank, const Step& step, double before, double ready, double read, double arrived) {
+    const RankState& own = ranks_[at(rank)];
+    PieceTimes piece{rank, static_cast<int>(own.step), own.round, own.piece, step.from, step.to};
+    piece.wait = before;
+    piece.ready = ready;
+    piece.moved = read;
+    piece.arrived = arrived;
+    if (step.source != Source::none) {
+      piece.bytes = parts_.bytes(moved(step), own.round, own.piece);
+    }
+    if (step.to != kNobody) piece.sent = lane(rank, step.to.value()).arrivals.size();
+    if (step.from == kEveryone) {
+      for_each_source(schedule_, rank, step, [&](int from) {
+        const Lane& in = lane(from, rank);
+        const double seen = std::max(piece.wait, in.arrivals[in.received - 1]);
+        (*observe_)({rank, piece.step, piece.round, piece.piece, Rank(from), kNobody, in.received,
+                     0, 0, piece.wait, seen, seen, seen});
+        piece.wait = seen;
+      });
+    } else if (step.from != kNobody) {
+      piece.received = lane(step.from.value(), rank).received;
+    }
+    (*observe_)(piece);
   }
 
   void advance(RankState& own, std::size_t steps) const {
@@ -217,6 +249,7 @@ class Forecast {
   using Ready = std::pair<double, int>;
 
   const Schedule& schedule_;
+  const ObservePiece* observe_;
   const Parts& parts_;
   std::vector<Lane> lanes_;
   std::vector<double> free_at_;  // by link and port
@@ -300,7 +333,7 @@ void find_bottleneck(const std::vector<Lane>& lanes, std::size_t resources, int 
 
 Prediction predict(const Schedule& schedule, const Tiling& tiling, std::int64_t item_bytes,
                    const topology::Topology& topology, std::span<const int> device_of_rank,
-                   double local_bytes_per_second) {
+                   double local_bytes_per_second, const ObservePiece* observe) {
   check_arguments(schedule, item_bytes, topology, device_of_rank, local_bytes_per_second);
   const int n = schedule.world.value();
   Prediction result;
@@ -333,7 +366,7 @@ Prediction predict(const Schedule& schedule, const Tiling& tiling, std::int64_t 
     }
   }
   find_bottleneck(lanes, resources, n, &result);
-  const double seconds = Forecast(schedule, parts, std::move(lanes), resources).run();
+  const double seconds = Forecast(schedule, parts, std::move(lanes), resources, observe).run();
   if (seconds < result.lower_bound_seconds * (1 - 1e-9)) {
     fail(ErrorCode::internal, "predicted ", seconds, " s for ", schedule.name,
          ", which is below the bound of ", result.lower_bound_seconds, " s");

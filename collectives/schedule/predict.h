@@ -34,6 +34,7 @@
 
 #include "collectives/schedule/schedule.h"
 #include "collectives/schedule/tiling.h"
+#include "core/base/function_ref.h"
 #include "topology/topology.h"
 
 namespace weft::schedule {
@@ -50,12 +51,32 @@ struct Prediction {
   int bottleneck_to = -1;
 };
 
+// One piece of a step, as predicted; seconds from the start. Pieces and rounds that count as one
+// (invariant 4) are one. Of a step that waits for everyone, first every peer's piece as one that is
+// only waited for.
+struct PieceTimes {
+  int rank = 0;
+  int step = 0;
+  int round = 0;
+  int piece = 0;
+  Rank from = kNobody;
+  Rank to = kNobody;
+  std::size_t received = 0;  // of what comes from `from`, from 1 on; 0: of nobody, or of everyone
+  std::size_t sent = 0;      // of what goes to `to`
+  std::int64_t bytes = 0;
+  double wait = 0;     // its rank was done with the piece before
+  double ready = 0;    // what it waits for was there
+  double moved = 0;    // it was through the link, or had been read
+  double arrived = 0;  // it was at the other end, where it goes to one
+};
+using ObservePiece = FunctionRef<void(const PieceTimes&)>;
+
 // `item_bytes`: of one element. `device_of_rank`: each rank's index in `topology`. A latency that
 // the topology does not know counts as none. Throws TopologyError for a link whose rate is not
 // known and InvalidArgument for ranks without a device or a schedule that cannot end (see
-// verify.h).
+// verify.h). `observe` is called for every piece, in the order in which they become ready.
 Prediction predict(const Schedule& schedule, const Tiling& tiling, std::int64_t item_bytes,
                    const topology::Topology& topology, std::span<const int> device_of_rank,
-                   double local_bytes_per_second);
+                   double local_bytes_per_second, const ObservePiece* observe = nullptr);
 
 }  // namespace weft::schedule

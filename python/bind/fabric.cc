@@ -177,6 +177,7 @@ void bind_fabric(nb::module_& module) {
       .def("events", events_of);
   bind_graph(module, type);
   bind_collectives(type);
+  bind_chunks(type);
   bind_tuning(module, type);
 }
 

@@ -116,6 +116,7 @@ OperationHandle interruptible(const std::shared_ptr<fabric::Fabric>& fabric, con
 }
 
 void bind_operation(nb::module_& module);
+void bind_chunks(nb::class_<fabric::Fabric>& type);
 // Graphs, and what a fabric has for recording them.
 void bind_graph(nb::module_& module, nb::class_<fabric::Fabric>& type);
 

@@ -755,6 +755,12 @@ class Fabric:
 
     def rank_barrier(self, rank: int, timeout: float) -> None: ...
 
+    def start_chunks(self) -> None:
+        """From now on operations record what each chunk does; see weft.chunks."""
+
+    def stop_chunks(self) -> dict:
+        """What was recorded, as records of 64 bytes."""
+
     def set_tuning(self, rows: list) -> None:
         """
         Rows that were measured, before the shipped ones; instead of those of an earlier call.

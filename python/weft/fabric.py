@@ -252,7 +252,8 @@ class Fabric(Collectives):
         """A `with` block whose operations are written to `path` as Chrome trace JSON.
 
         Open it in ui.perfetto.dev: a rank is a process, times are microseconds since the block
-        began. detail: "ops" ("chunks" is not there yet). Waits for what is under way at the end.
+        began. detail: "ops", or "chunks" for what every piece of every operation did besides (see
+        `weft.chunks`). Waits for what is under way at the end.
         InvalidArgument where WEFT_EVENTS is off: there is nothing to write.
         """
         from weft.trace import record

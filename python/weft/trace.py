@@ -4,6 +4,7 @@ One process a rank. Each has up to three tracks, since the clocks differ:
   host       times measured on the host clock
   device     times measured on the GPU, drawn from the moment of the launch on the host clock
   predicted  times from the link table of a simulated fabric, drawn from the moment of the launch
+With detail "chunks" it has a track more for each block of its operations: see `weft.chunks`.
 On one track nothing overlaps, as the format demands: an event that would is drawn where the one
 before it ends. The times as recorded are in each event's `args`.
 """
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from weft import _weft
 from weft._config import setting
@@ -99,21 +102,57 @@ def _metadata(name: str, pid: int, tid: int, args: dict[str, Any]) -> dict[str, 
 def record(fabric: Fabric, path: str | os.PathLike[str], detail: str) -> Iterator[None]:
     """Write what `fabric` does inside the `with` to `path`, also when the body raises.
 
-    InvalidArgument for a `detail` other than "ops", and where WEFT_EVENTS is off; OSError, before
-    the body runs, where the file cannot be written.
+    InvalidArgument for a `detail` other than "ops" and "chunks", and where WEFT_EVENTS is off;
+    OSError, before the body runs, where the file cannot be written.
     """
-    if detail != "ops":
-        known = '"chunks" is not there yet' if detail == "chunks" else f"not {detail!r}"
-        raise invalid(f'detail must be "ops"; {known}')
+    if detail not in ("ops", "chunks"):
+        raise invalid(f'detail must be "ops" or "chunks", not {detail!r}')
     if not setting("WEFT_EVENTS"):
         raise invalid("a trace is made of events, and WEFT_EVENTS has switched them off")
     target = Path(path)
     target.write_text("", encoding="utf-8")
     start_ns = time.monotonic_ns()
     first_seq = fabric.events().next_seq
+    if detail == "chunks":
+        fabric._native.start_chunks()
     try:
         yield
     finally:
         fabric.settle()
-        document = trace_document(fabric.events(), start_ns=start_ns, first_seq=first_seq)
+        events = fabric.events()
+        document = trace_document(events, start_ns=start_ns, first_seq=first_seq)
+        if detail == "chunks":
+            _add_chunks(document, events, fabric._native.stop_chunks(), start_ns)
         target.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _add_chunks(
+    document: dict[str, Any], events: Events, recorded: dict[str, Any], start_ns: int
+) -> None:
+    """Put the slices of all chunks into the trace, and what there is to say of them."""
+    from weft import chunks
+
+    launched = events.array[events.array["t_launch_ns"] > 0]
+    numbers = (launched["op_id"] & 0xFFFFFFFF).tolist()  # as the records have them
+    algorithms = dict(zip(numbers, launched["algorithm"].tolist(), strict=True))
+    launches = dict(zip(numbers, launched["t_launch_ns"].tolist(), strict=True))
+    predicted = chunks.decode(recorded["predicted"]).copy()
+    begins = np.array([launches.get(op, start_ns) for op in predicted["operation"].tolist()])
+    for name in ("t_wait", "t_ready", "t_moved", "t_signal"):
+        predicted[name] += begins.astype("i8")
+    drawn = [
+        *chunks.slices(chunks.decode(recorded["records"]), recorded["clock"], algorithms, start_ns),
+        *chunks.slices(predicted, "predicted", algorithms, start_ns),
+    ]
+    tracks = sorted({(event["pid"], event["tid"]) for event in drawn})
+    document["traceEvents"] += [
+        _metadata("thread_name", rank, track, {"name": chunks.track_name(track)})
+        for rank, track in tracks
+    ]
+    document["traceEvents"] += drawn
+    dropped = recorded["dropped"] + recorded["predicted_dropped"]
+    document["otherData"] |= {
+        "chunks_dropped": dropped,
+        "chunks_clock": recorded["clock"],
+        "chunks_residual_ns": recorded["residual_ns"],
+    }

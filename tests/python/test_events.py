@@ -161,7 +161,7 @@ def test_a_trace_waits_for_what_is_under_way(fabric, tmp_path):
     assert len(spans(json.loads(path.read_text()))) >= 3
 
 
-@pytest.mark.parametrize("detail", ["chunks", "all", None])
+@pytest.mark.parametrize("detail", ["chunk", "all", None])
 def test_a_detail_that_is_not_there_is_refused(fabric, tmp_path, detail):
     with pytest.raises(weft.InvalidArgument, match="detail"), fabric.trace(tmp_path / "t", detail):
         pytest.fail("the block ran")

@@ -27,6 +27,9 @@ std::shared_ptr<void> cuda_open(const fabric::Fabric& fabric);
 // The work of one rank. The plan must live until it has run.
 Work cuda_work(fabric::Fabric& fabric, const Plan& plan, Rank rank);
 
+// Of a device whose rank's stream is idle. Throws CollectiveTimeout if it does not answer.
+ClockSample cuda_clock(const fabric::Fabric& fabric, Rank rank);
+
 namespace cuda {
 
 class LaunchGraphs;

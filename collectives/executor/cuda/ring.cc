@@ -96,6 +96,7 @@ Work ring_work(const fabric::Fabric& fabric, const Plan& plan, Rank rank) {
   params.limits = plan.limits;
   params.tiling = plan.tiling;
   params.fault = plan.fault;
+  params.chunks = plan.chunk_log(rank);
   params.rank = rank;
   params.world = plan.world;
   params.dtype = plan.dtype;

@@ -61,11 +61,19 @@ constexpr int kCreditRelayWarp = kDataRelayWarp + 1;
 constexpr int kThreads = (kCreditRelayWarp + 1) * 32;
 constexpr int kSharedBytes = (kStages + kPartials) * static_cast<int>(kRingPieceBytes);
 
+// When a loader began to wait for a piece of the peer's, and saw it; where chunks are recorded.
+struct LoadTimes {
+  std::int64_t begun;
+  std::int64_t ready;
+};
+
 struct Shared {
   alignas(8) std::uint64_t full[kStages];
   alignas(8) std::uint64_t empty[kStages];
   alignas(8) std::uint64_t loaded[kPartials];
   alignas(8) std::uint64_t summed[kPartials];
+  LoadTimes own_times[kStages];
+  LoadTimes partial_times[kPartials];
   std::uint32_t stored[kStages];   // pieces of this stage whose stores are complete
   std::uint32_t taken[kPartials];  // slots that are in shared memory
   std::uint32_t data;              // relayed: pieces received
@@ -90,6 +98,7 @@ struct Block {
   int index;
   Slots slots_here;
   Slots slots_there;  // at the next rank
+  fabric::cuda::BlockLog& log;
   const Lanes& lanes;
 
   __device__ std::byte* stage(int number) const { return stages + number * kRingPieceBytes; }
@@ -161,7 +170,9 @@ __device__ void load_own(const Block& block, FaultLatch& latch) {
       const Item item = at.item(index);
       const Turn<kStages> turn(loads);
       if (turn.use > 0 && !wait_phase(shared.empty[turn.place], turn.use - 1, latch)) return false;
+      const std::int64_t begun = block.log.now();
       if (at.forwards() && !data.reach(item.before.received, at.position, latch)) return false;
+      if (block.log.on()) shared.own_times[turn.place] = {begun, block.log.now()};
       load(shared.full[turn.place], block.stage(turn.place), vector + item.offset, item.bytes);
     }
     return true;
@@ -179,7 +190,9 @@ __device__ void load_partials(const Block& block, FaultLatch& latch) {
       const Item item = at.item(index);
       const Turn<kPartials> turn(loads);
       if (turn.use > 0 && !wait_phase(shared.summed[turn.place], turn.use - 1, latch)) return false;
+      const std::int64_t begun = block.log.now();
       if (!data.reach(item.before.received, at.position, latch)) return false;
+      if (block.log.on()) shared.partial_times[turn.place] = {begun, block.log.now()};
       load(shared.loaded[turn.place], block.partial(turn.place),
            block.slots_here.at(item.slot_read), item.bytes);
     }
@@ -221,18 +234,26 @@ __device__ void reduce(std::byte* own, const std::byte* partial, int bytes, Comb
   }
 }
 
-// Sums the piece in the stage, all threads of the worker; false: the block leaves.
-__device__ bool sum_piece(const Block& block, const RoundStep& at, const Item& item, int stage,
-                          const FaultLatch& latch) {
+// May the piece in the stage be summed, or stored as it is? False: the block leaves.
+__device__ bool wait_piece(const Block& block, const RoundStep& at, const Item& item, int stage,
+                           const FaultLatch& latch) {
+  Shared& shared = block.shared;
+  bool loaded = wait_phase(shared.full[stage], Turn<kStages>(item.before.moved).use, latch);
+  if (loaded && at.reduces()) {
+    // Who waits for a phase must have seen the one before end (an mbarrier tells odd from even);
+    // the partial's use before this one is another worker's.
+    const Turn<kPartials> turn(item.before.slots_read);
+    loaded = (turn.use == 0 || wait_phase(shared.summed[turn.place], turn.use - 1, latch)) &&
+             wait_phase(shared.loaded[turn.place], turn.use, latch);
+  }
+  return __all_sync(~0U, loaded) != 0;
+}
+
+// Sums the piece in the stage, all threads of the worker.
+__device__ void sum_piece(const Block& block, const RoundStep& at, const Item& item, int stage) {
   const RingParams& params = block.params;
   Shared& shared = block.shared;
   const Turn<kPartials> turn(item.before.slots_read);
-  // Who waits for a phase must have seen the one before end (an mbarrier tells odd from even); the
-  // partial's use before this one is another worker's.
-  const bool loaded =
-      (turn.use == 0 || wait_phase(shared.summed[turn.place], turn.use - 1, latch)) &&
-      wait_phase(shared.loaded[turn.place], turn.use, latch);
-  if (!__all_sync(~0U, loaded)) return false;
   // sync(cuda-taken): release - publishes that the slot was read; pairs with acquire in publish_all
   if (threadIdx.x % 32 == 0) ptx::st_release_cta(&shared.taken[turn.place], turn.use + 1);
   with_combine(params.dtype, params.op, at.step.last_sum, params.world.value(), [&](auto combine) {
@@ -241,7 +262,6 @@ __device__ bool sum_piece(const Block& block, const RoundStep& at, const Item& i
   ptx::fence_proxy_async_shared();
   __syncwarp();
   if (threadIdx.x % 32 == 0) arrive(shared.summed[turn.place]);
-  return true;
 }
 
 __device__ void store_piece(const Block& block, const RoundStep& at, const Item& item, int stage) {
@@ -271,6 +291,17 @@ __device__ bool send_piece(const Block& block, const RoundStep& at, const Item& 
   return true;
 }
 
+// One thread. The publisher signals a piece as soon as it sees that it is stored, so that is when
+// it was moved and signalled both; loading and the wait for a free slot are part of moving.
+__device__ void record(const Block& block, const RoundStep& at, const Item& item, int index,
+                       const LoadTimes& times) {
+  fabric::ChunkRecord record = chunk_record(block.params, at, item, index, block.index);
+  record.t_wait = times.begun;
+  record.t_ready = at.waits() ? times.ready : times.begun;
+  record.t_moved = record.t_signal = block.log.now();
+  block.log.put(item.before.moved, record);
+}
+
 __device__ void work(const Block& block, int stage, FaultLatch& latch) {
   LaneWait credit = block.lanes.wait_credit(block.params, &block.shared.credit);
   for_each_step(block.params, block.index, [&](const RoundStep& at) {
@@ -278,12 +309,16 @@ __device__ void work(const Block& block, int stage, FaultLatch& latch) {
     const int first = (kStages + stage - Turn<kStages>(at.before.moved).place) % kStages;
     for (int index = first; index < at.pieces; index += kStages) {
       const Item item = at.item(index);
-      const std::uint32_t use = Turn<kStages>(item.before.moved).use;
-      const bool full = wait_phase(block.shared.full[stage], use, latch);
-      if (!__all_sync(~0U, full)) return false;
-      if (at.reduces() && !sum_piece(block, at, item, stage, latch)) return false;
+      if (!wait_piece(block, at, item, stage, latch)) return false;
+      LoadTimes times{};  // read before the places are given back
+      if (block.log.on()) {
+        const int partial = Turn<kPartials>(item.before.slots_read).place;
+        times = at.reduces() ? block.shared.partial_times[partial] : block.shared.own_times[stage];
+      }
+      if (at.reduces()) sum_piece(block, at, item, stage);
       const bool sent = threadIdx.x % 32 != 0 || send_piece(block, at, item, stage, credit, latch);
       if (!__all_sync(~0U, sent)) return false;
+      if (block.log.on() && threadIdx.x % 32 == 0) record(block, at, item, index, times);
     }
     return true;
   });
@@ -321,6 +356,7 @@ __device__ bool publish_all(const Block& block, Published& published) {
 
 // Its own deadline is twice the others', who know whom they wait for.
 __device__ void publish(const Block& block, const Counts& end, FaultLatch& latch) {
+  block.log.begin();
   fabric::WaitLimits limits = block.params.limits;
   limits.timeout_ns *= 2;
   limits.abort_flag = nullptr;
@@ -341,6 +377,7 @@ __device__ void publish(const Block& block, const Counts& end, FaultLatch& latch
     }
   }
   block.lanes.finish(block.params, end, latch);
+  if (!latch.left()) block.log.end(end.moved, block.params.limits.operation, block.index);
 }
 
 // The roles that talk to the peers.
@@ -386,12 +423,14 @@ __device__ void start_block(Shared& shared) {
   std::uint32_t* left_word = fabric::cuda::left_word(params.arena, params.layout, index);
   if (!fabric::cuda::begin_block(left_word)) return;
   FaultLatch latch(&shared.left, params.records + index, params.limits, left_word);
+  fabric::cuda::BlockLog log(params.chunks, index);
   const Block block{params,
                     shared,
                     stages,
                     index,
                     Slots(params, params.arena, index),
                     Slots(params, params.next_arena, index),
+                    log,
                     lanes};
   if (warp < kStages) {
     work(block, warp, latch);

@@ -6,6 +6,7 @@
 #include "collectives/executor/cuda/ring.h"
 #include "collectives/executor/cuda/scratch.h"
 #include "collectives/schedule/ring.h"
+#include "fabric/cuda/chunk_log.cuh"
 #include "fabric/cuda/signal.cuh"
 
 namespace weft::collectives::cuda {
@@ -168,6 +169,24 @@ struct Lanes {
     to->slots_pushed = start.slots_pushed + end.slots_pushed;
   }
 };
+
+// What the log says of a piece, but for its times.
+__device__ inline fabric::ChunkRecord chunk_record(const RingParams& params, const RoundStep& at,
+                                                   const Item& item, int index, int block) {
+  fabric::ChunkRecord record;
+  record.operation = static_cast<std::uint32_t>(params.limits.operation);
+  record.bytes = item.bytes;
+  record.round = at.round;
+  if (at.waits()) record.received = item.before.received;
+  if (at.step.target != schedule::Target::none) record.sent = item.before.moved + 1;
+  record.rank = static_cast<std::int16_t>(params.rank.value());
+  record.block = static_cast<std::int16_t>(block);
+  record.step = static_cast<std::int16_t>(at.position);
+  record.piece = static_cast<std::int16_t>(index);
+  record.from = static_cast<std::int16_t>(at.step.from.value());
+  record.to = static_cast<std::int16_t>(at.step.to.value());
+  return record;
+}
 
 // A planned fault at this step? Then it happens here; false: the block leaves. One thread a block.
 __device__ inline bool pass_fault_point(const RingParams& params, const RoundStep& at,

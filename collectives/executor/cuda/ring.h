@@ -34,12 +34,13 @@ struct RingParams {
   fabric::WaitLimits limits{};
   schedule::Tiling tiling{};
   FaultPoint fault{};
+  fabric::ChunkLogView chunks{};
   Rank rank{};
   WorldSize world{1};
   DType dtype = DType::f32;
   ReduceOp op = ReduceOp::sum;
 };
-static_assert(std::is_trivially_copyable_v<RingParams> && sizeof(RingParams) <= 240);
+static_assert(std::is_trivially_copyable_v<RingParams> && sizeof(RingParams) <= 264);
 
 inline constexpr std::int64_t kRingPieceBytes = 16384;
 inline constexpr int kRingAlign = 16;  // bytes, of every pointer given to ring_kernel()

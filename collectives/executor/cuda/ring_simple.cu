@@ -93,18 +93,23 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ RingP
   const Slots there(params, params.next_arena, block);
   fabric::cuda::LaneWait data = lanes.wait_data(params);
   fabric::cuda::LaneWait credit = lanes.wait_credit(params);
+  fabric::cuda::BlockLog log(params.chunks, block);
+  if (speaks) log.begin();
 
   const Counts end = for_each_step(params, block, [&](const RoundStep& at) {
     if (speaks) pass_fault_point(params, at, latch);
     for (int index = 0; index < at.pieces; ++index) {
       const Item item = at.item(index);
+      const std::int64_t begun = log.now();
       if (speaks && !latch.left()) may_move(params, at, item, data, credit, latch);
       __syncthreads();
       if (latch.left()) return false;
       if (!at.moves()) continue;
+      const std::int64_t ready = log.now();
       move_piece(params, at.step, flow(params, here, there, at, item));
       __syncthreads();
       if (!speaks) continue;
+      const std::int64_t moved = log.now();
       if (at.step.target != schedule::Target::none) {
         fabric::cuda::publish(lanes.data_out, lanes.start.sent + item.before.moved + 1);
       }
@@ -112,10 +117,18 @@ __global__ void __launch_bounds__(kThreads, 1) run(const __grid_constant__ RingP
         fabric::cuda::publish(lanes.credit_out,
                               lanes.start.slots_read + item.before.slots_read + 1);
       }
+      if (!log.on()) continue;
+      fabric::ChunkRecord record = chunk_record(params, at, item, index, block);
+      record.t_wait = begun;
+      record.t_ready = ready;
+      record.t_moved = moved;
+      record.t_signal = log.now();
+      log.put(item.before.moved, record);
     }
     return true;
   });
   if (speaks && params.world.value() > 1 && !latch.left()) lanes.finish(params, end, latch);
+  if (speaks && !latch.left()) log.end(end.moved, params.limits.operation, block);
 }
 
 }  // namespace

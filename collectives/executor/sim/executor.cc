@@ -13,6 +13,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "collectives/bucket.h"
 #include "collectives/executor/sim/reduce.h"
@@ -59,7 +61,8 @@ class RankRun {
         fabric_(*p.fabric),
         rank_(p.rank),
         item_bytes_(item_bytes(plan_.dtype)),
-        waiter_(rank_, plan_.limits, fabric_.fault_record(rank_, 0)) {
+        waiter_(rank_, plan_.limits, fabric_.fault_record(rank_, 0)),
+        chunks_(plan_.chunk_log(rank_), 0) {
     for (std::int32_t peer = 0; peer < plan_.world.value(); ++peer) open_lane(Rank(peer));
   }
 
@@ -116,18 +119,64 @@ class RankRun {
   bool run_piece(const schedule::Step& s, Step step, std::int32_t round, std::int32_t index) {
     const Range chunk = source_range(plan_, rank_, s);
     const Range part = plan_.tiling.part(chunk.size(), 0, round, index);
+    fabric::ChunkRecord record;
+    const auto stamp = [&](std::int64_t& time) { time = chunks_.on() ? now_ns() : 0; };
+    stamp(record.t_wait);
+    arrivals_.clear();
     if (!receive(s, step)) return false;
+    if (s.from == schedule::kEveryone) {
+      if (chunks_.on()) log_arrivals(step, round, index, record.t_wait);
+      stamp(record.t_wait);
+    }
     std::byte* to_slot = nullptr;
     if (s.target == Target::slot) {
       if (!take_slot(s.to, step)) return false;
       to_slot = slot(s.to, rank_, lane(s.to).slots_pushed++);
     }
+    stamp(record.t_ready);
     const bool pushes = s.target != Target::none;
     if (fabric::active_mutant() == Mutant::flag_before_data && pushes) signal(s.to);
     move(s, chunk, part, to_slot);
+    stamp(record.t_moved);
     free_slots(s);
     if (fabric::active_mutant() != Mutant::flag_before_data && pushes) signal(s.to);
+    stamp(record.t_signal);
+    if (chunks_.on()) log(s, step, round, index, part, record);
     return true;
+  }
+
+  // Of a step that waits for everyone: what it saw of whom, and when.
+  void log_arrivals(Step step, std::int32_t round, std::int32_t index, std::int64_t begun) {
+    for (const Arrival& arrival : arrivals_) {
+      fabric::ChunkRecord record;
+      record.t_wait = std::exchange(begun, arrival.time);
+      record.t_ready = record.t_moved = record.t_signal = arrival.time;
+      record.operation = static_cast<std::uint32_t>(plan_.limits.operation);
+      record.round = round;
+      record.rank = static_cast<std::int16_t>(rank_.value());
+      record.step = static_cast<std::int16_t>(step.value());
+      record.piece = static_cast<std::int16_t>(index);
+      record.from = static_cast<std::int16_t>(arrival.from.value());
+      record.received = arrival.count;
+      chunks_.add(record);
+    }
+  }
+
+  void log(const schedule::Step& s, Step step, std::int32_t round, std::int32_t index,
+           const Range& part, fabric::ChunkRecord& record) {
+    record.operation = static_cast<std::uint32_t>(plan_.limits.operation);
+    record.bytes = s.source == Source::none ? 0
+                                            : static_cast<std::int32_t>(std::min<std::int64_t>(
+                                                  part.size() * item_bytes_, INT32_MAX));
+    record.round = round;
+    record.rank = static_cast<std::int16_t>(rank_.value());
+    record.step = static_cast<std::int16_t>(step.value());
+    record.piece = static_cast<std::int16_t>(index);
+    record.from = static_cast<std::int16_t>(s.from.value());
+    record.to = static_cast<std::int16_t>(s.to.value());
+    if (record.from >= 0) record.received = lane(s.from).received;
+    if (record.to >= 0) record.sent = lane(s.to).sent;
+    chunks_.add(record);
   }
 
   // Calls visit(peer) for every rank that the step waits for, until it says no.
@@ -145,8 +194,10 @@ class RankRun {
 
   bool receive_from(Rank from, Step step) {
     Lane& l = lane(from);
-    return waiter_.wait(l.mine->data,
-                        {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
+    const bool there = waiter_.wait(
+        l.mine->data, {Awaited::data, from, step, Epoch(l.base.received), ++l.received});
+    if (chunks_.on()) arrivals_.push_back({from, l.received, now_ns()});
+    return there;
   }
 
   // Waits until the slot that the next push uses is free.
@@ -297,6 +348,13 @@ class RankRun {
   Rank rank_;
   std::int64_t item_bytes_;
   fabric::Waiter waiter_;
+  fabric::ChunkWriter chunks_;
+  struct Arrival {
+    Rank from{};
+    std::uint32_t count = 0;
+    std::int64_t time = 0;
+  };
+  std::vector<Arrival> arrivals_;  // of the piece that is waited for; while chunks are recorded
   std::array<Lane, kMaxRanks> lanes_{};
   std::array<const void*, kMaxRanks> operands_{};
 };
