@@ -44,12 +44,14 @@ def command(source: str, json_file: str | None, html_file: str | None) -> None:
     their culprits, and events that were dropped. Of a trace with chunks also how long ranks waited,
     what links moved, and which rank or link held up the others, and why.
     """
+    targets = [str(one) for one in (json_file, html_file) if one not in (None, STDOUT)]
     if html_file is not None:
         check_target("write", html_file)
-        if json_file not in (None, STDOUT) and _same(html_file, str(json_file)):
-            raise click.UsageError(f"{html_file} would be written twice: give each its own FILE")
-        if source != STDOUT and _same(html_file, source):
-            raise click.UsageError(f"{html_file} is the trace itself")
+    if len(targets) == 2 and _same(*targets):
+        raise click.UsageError(f"{targets[0]} would be written twice: give each its own FILE")
+    for target in targets:
+        if source != STDOUT and _same(source, target):
+            raise click.UsageError(f"{target} is the trace itself")
     trace = _read(source)
     tables = summary(trace)
     if html_file is not None:
