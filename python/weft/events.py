@@ -145,3 +145,35 @@ class Events:
         first = int(self.array["t_enqueue_ns"].min()) if len(self.array) else 0
         document = trace_document(self, start_ns=first)
         Path(path).write_text(json.dumps(document), encoding="utf-8")
+
+    def to_flight_recorder(self, rank: int | None = None) -> dict[Any, Any]:
+        """What PyTorch's flight recorder would have dumped on `rank`; None: on all, by rank.
+
+        Keys are those of its version 2.10; times are nanoseconds of the Unix clock. An operation
+        that failed is "started", one that was never launched "scheduled". docs/traces.md says what
+        is left out. InvalidArgument unless 0 <= rank < the number of ranks.
+
+        >>> import numpy as np, weft
+        >>> with weft.Fabric("sim:2") as fab:
+        ...     _ = fab.all_reduce([np.ones(4, np.float32) for _ in range(2)])
+        ...     dump = fab.events().to_flight_recorder(rank=1)
+        >>> entry = dump["entries"][0]
+        >>> entry["profiling_name"], entry["state"], entry["input_sizes"], entry["input_dtypes"]
+        ('nccl:all_reduce', 'completed', [[4]], ['Float'])
+        """
+        from weft.flight_recorder import dumps
+
+        return dumps(self, rank)
+
+    def save_flight_recorder(
+        self, folder: str | os.PathLike[str], prefix: str = "weft"
+    ) -> list[Path]:
+        """Write each rank's `to_flight_recorder` as a pickle into `folder`, which is made.
+
+        The files are `<prefix>_<rank>`, as PyTorch's analyser expects them:
+        `torchfrtrace --prefix weft_ FOLDER`. Returns their paths; OSError where one cannot be
+        written.
+        """
+        from weft.flight_recorder import save
+
+        return save(self, folder, prefix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -37,10 +37,14 @@ def _facts(summary: dict[str, Any]) -> list[str]:
     return [f'<p class="faint">{escape("; ".join(words))}</p>']
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], total: int) -> list[str]:
+def _table(head: Sequence[str], rows: list[list[Any]], total: int) -> list[str]:
     """Numbers to the right, None as a dash."""
     lines = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>\n" for row in rows)
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    texts = [any(isinstance(row[i], str) for row in rows) for i in range(len(head))]
+    names = "".join(
+        f"<th>{escape(name)}</th>" if is_text else f'<th class="number">{escape(name)}</th>'
+        for name, is_text in zip(head, texts, strict=True)
+    )
     table = f'<div class="wide"><table><thead><tr>{names}</tr></thead>\n<tbody>{lines}</tbody>'
     more = [f'<p class="faint">And {total - MOST_ROWS} more.</p>'] if total > MOST_ROWS else []
     return [table + "</table></div>", *more]
