@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EVERYONE", "RECORD", "decode", "slices", "track_name"]
-
-EVERYONE = -2  # in `from` and `to`: all other ranks of the step's group
+__all__ = ["RECORD", "decode", "slices", "track_name"]
 
 #: A record as the extension stores it: 64 bytes (fabric/chunk_log.h). Times in nanoseconds.
 RECORD = np.dtype(
@@ -73,7 +71,7 @@ def slices(
             "op_id": row["operation"],
             "algorithm": algorithms.get(row["operation"], ""),
             **{name: row[name] for name in ("step", "round", "piece", "block", "bytes")},
-            "from": row["from"],
+            "from": max(row["from"], -1),  # of everyone: in the rows before
             "to": row["to"],
             "clock": clock,
         }

@@ -1,11 +1,11 @@
 """Why ranks waited: every wait is followed back to who was late without waiting itself.
 
 While rank r waits for rank s, until the moment s signals, the time is s's: what s did then, on the
-block that signalled, is looked at. Where s itself waited, the time is followed on to the rank that
+track that signalled, is looked at. Where s itself waited, the time is followed on to the rank that
 s waited for. Else it is put down to a cause, but only as far as it exceeds what is usual among the
 other ranks (`_tracks`):
   late    s had not begun, though the others had
-  gap     s paused between two slices, or before the first of a block
+  gap     s paused between two slices, or before the first of a track
   work    s moved or signalled
 From the moment of the signal until r sees the data the time is the link's:
   way     s to r
@@ -60,10 +60,10 @@ class Blame:
 
 @dataclass
 class _Part:
-    """From `begin` to `end` somebody waited for what (rank, block) does."""
+    """From `begin` to `end` somebody waited for what (rank, track) does."""
 
     rank: int
-    block: int
+    track: int
     begin: float
     end: float
     depth: int
@@ -97,13 +97,13 @@ def _followed(
 ) -> list[_Part]:  # fmt: skip
     """What of a wait, from `begin` to `end`, the sender is to explain; the link's part is added."""
     came = tracks.received(wait)
-    if came is None or (came.rank, came.block) not in tracks.tracks:
+    if came is None or (came.rank, came.track) not in tracks.tracks:
         return []
     if came.time < end:
         _way(wait, max(begin, came.time), end, came.time, tracks, by_cause, waiter)
     if came.time <= begin or depth > DEEPEST:
         return []
-    return [_Part(came.rank, came.block, begin, min(end, came.time), depth)]
+    return [_Part(came.rank, came.track, begin, min(end, came.time), depth)]
 
 
 def _way(
@@ -122,7 +122,7 @@ def _explained(
     part: _Part, tracks: Tracks, by_cause: _ByCause, waiter: int, budget: Budget
 ) -> list[_Part]:
     """Put a part down to causes; what the rank itself waited for comes back."""
-    track = tracks.tracks[part.rank, part.block]
+    track = tracks.tracks[part.rank, part.track]
     further: list[_Part] = []
     at, i = part.begin, track.first_at(part.begin)
     while at < part.end:

@@ -15,6 +15,7 @@ __all__ = ["Fault", "drawn_event", "dropped", "names", "recorded_event", "short_
 LONGEST_TEXT = 200  # characters of a name in an event
 MOST_RANKS = 1024
 MOST_BLOCKS = 4096
+MOST_TRACKS = 1 << 20
 LATEST = 1e13  # microseconds: 115 days, of which a double still tells nanoseconds
 LARGEST = 2**63 - 1
 SLICES = ("wait", "move", "signal")
@@ -158,16 +159,14 @@ def _slice(event: dict[str, Any]) -> Slice:
     if name not in SLICES:
         raise Fault(f'the name of a chunk\'s slice must be wait, move or signal, not "{name:.40}"')
     begin = _time(event.get("ts"), "ts", -LATEST)
-    block = _whole(args.get("block"), "block", 0, MOST_BLOCKS - 1)
-    if event.get("tid") != CHUNK_TRACK + block:
-        raise Fault(f"tid must be {CHUNK_TRACK} and the block ({block})")
+    _whole(args.get("block"), "block", 0, MOST_BLOCKS - 1)
     clock = short_text(args.get("clock"), "clock")
     if clock not in CLOCKS:
         raise Fault(f'clock must be one of {", ".join(CLOCKS)}, not "{clock:.40}"')
     return Slice(
         name=name,
         rank=_whole(event.get("pid"), "pid", 0, MOST_RANKS - 1),
-        block=block,
+        track=_track(event),
         begin=begin,
         end=begin + _time(event.get("dur"), "dur", 0.0),
         op_id=_whole(args.get("op_id"), "op_id", 0, 2**64 - 1),
@@ -182,6 +181,10 @@ def _slice(event: dict[str, Any]) -> Slice:
     )
 
 
+def _track(event: dict[str, Any]) -> int:
+    return _whole(event.get("tid"), "tid", CHUNK_TRACK, MOST_TRACKS - 1)
+
+
 def _arrow(event: dict[str, Any], ends: dict[int | str, Arrow]) -> None:
     number = event.get("id")
     if isinstance(number, str):
@@ -190,9 +193,8 @@ def _arrow(event: dict[str, Any], ends: dict[int | str, Arrow]) -> None:
         raise Fault(f"id must be a text or a whole number of 64 bits, not {_shown(number)}")
     if number in ends:
         raise Fault(f"id {number} is there twice")
-    track = _whole(event.get("tid"), "tid", CHUNK_TRACK, CHUNK_TRACK + MOST_BLOCKS - 1)
     ends[number] = Arrow(
         rank=_whole(event.get("pid"), "pid", 0, MOST_RANKS - 1),
-        block=track - CHUNK_TRACK,
+        track=_track(event),
         time=_time(event.get("ts"), "ts", -LATEST),
     )

@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from weft.chunks import track_name
 from weft.tracing import _links, _tables
 from weft.tracing._rows import NO_OPERATION, Operation, Slice, Trace
 
@@ -112,14 +113,14 @@ def _drawing(trace: Trace) -> dict[str, Any]:
             items.append([lane, *_times(one.begin, one.duration), int(one.failed), 0,
                           *_values(one, texts)])  # fmt: skip
     for part in slices:
-        lane = lanes.get((part.rank, 4 + part.block))
+        lane = lanes.get((part.rank, 4 + part.track))
         if lane is not None:
             style = _STYLES.index(part.name)
             items.append([lane, *_times(part.begin, part.duration), style, 1,
                           *_slice_values(part, texts)])  # fmt: skip
     begin = min((item[1] for item in items), default=0.0)
     end = max((item[1] + item[2] for item in items), default=0.0)
-    rates = _links.rows_over_time(trace.slices, begin, end, _PARTS)
+    rates = _links.rows_over_time(trace.measured, begin, end, _PARTS)
     rates["gbps"] = rates["gbps"][:MOST_LINKS]
     return {
         "lanes": [_label(place, trace) for place in lanes],
@@ -150,7 +151,7 @@ def _lanes(
 ) -> tuple[dict[tuple[int, int], int], int]:
     """The lane of each (rank, track), in order, and how many events have none."""
     places = [(one.rank, _CLOCK_LANES[one.clock]) for one in operations]
-    places += [(one.rank, 4 + one.block) for one in slices]
+    places += [(one.rank, 4 + one.track) for one in slices]
     lanes = {place: i for i, place in enumerate(sorted(set(places))[:MOST_LANES])}
     return lanes, sum(place not in lanes for place in places)
 
@@ -159,7 +160,7 @@ def _label(place: tuple[int, int], trace: Trace) -> str:
     rank, track = place
     name = "fabric" if rank < 0 else f"rank {rank}"
     if track >= 4:
-        return f"{name} block {track - 4}"
+        return f"{name} {track_name(track - 4) or 'chunks'}"
     what = ("host", "device", "predicted", "events")[track]
     device = trace.devices[rank] if 0 <= rank < len(trace.devices) else ""
     return " ".join(filter(None, (name, device, what)))

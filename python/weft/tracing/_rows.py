@@ -12,7 +12,7 @@ __all__ = ["CHUNK_TRACK", "NOBODY", "NO_OPERATION", "Arrow", "Operation", "Slice
 
 NOBODY = -1
 NO_OPERATION = 2**64 - 1  # the op_id of what was never launched
-CHUNK_TRACK = 16  # the track (tid) of a rank's block 0; block b has CHUNK_TRACK + b
+CHUNK_TRACK = 16  # the first track (tid) of a rank's chunks; see weft.chunks
 
 
 @dataclass(slots=True)
@@ -38,14 +38,14 @@ class Operation:
 
 @dataclass(slots=True)
 class Slice:
-    """One part of a chunk's way, on one block of a rank: "wait", "move" or "signal".
+    """One part of a chunk's way, on one track of a rank: "wait", "move" or "signal".
 
     `source` is the rank waited for, `target` the one pushed to.
     """
 
     name: str
     rank: int
-    block: int
+    track: int
     begin: float
     end: float
     op_id: int
@@ -66,10 +66,10 @@ class Slice:
 
 @dataclass(slots=True)
 class Arrow:
-    """One end of the way of data: at `time` on the track of (rank, block)."""
+    """One end of the way of data: at `time` on a track of a rank."""
 
     rank: int
-    block: int
+    track: int
     time: float
 
 
@@ -86,3 +86,8 @@ class Trace:
     slices: list[Slice] = field(default_factory=list)
     sent: dict[int | str, Arrow] = field(default_factory=dict)
     seen: dict[int | str, Arrow] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> list[Slice]:
+        """The slices that sums are made of: what was predicted only where nothing else is there."""
+        return [one for one in self.slices if one.clock != "predicted"] or self.slices

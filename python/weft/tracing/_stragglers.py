@@ -47,7 +47,7 @@ def stragglers(trace: Trace) -> dict[str, Any]:
     """
     received = received_by(trace)
     by_operation: dict[tuple[int, str], list[Slice]] = defaultdict(list)
-    for one in trace.slices:
+    for one in trace.measured:
         by_operation[one.op_id, one.algorithm].append(one)
     budget = Budget()
     verdicts: list[dict[str, Any]] = []

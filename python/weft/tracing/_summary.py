@@ -121,7 +121,7 @@ def _ranks(trace: Trace) -> list[dict[str, Any]]:
         if one.kind not in _NOT_OPERATIONS:
             rank.operations += 1
             rank.time += one.duration
-    for part in trace.slices:
+    for part in trace.measured:
         ranks[part.rank].by_slice[part.name] += part.duration
     return [_rank_row(i, ranks[i], trace) for i in sorted(ranks)]
 
@@ -161,6 +161,6 @@ def _chunks(trace: Trace) -> dict[str, Any] | None:
     return {
         "slices": len(slices),
         "clocks": dict(clocks),
-        "links": _links.rows(slices),
+        "links": _links.rows(trace.measured),
         "stragglers": stragglers(trace),
     }

@@ -1,4 +1,4 @@
-"""The slices of one operation, by rank and block, and what is usual among the other ranks.
+"""The slices of one operation, by rank and track, and what is usual among the other ranks.
 
 Usual is a median, over the ranks (or links) other than the one that is looked at, of each one's
 own median: a rank that is slow throughout does not make that usual.
@@ -19,7 +19,7 @@ from weft.tracing._rows import NOBODY, Arrow, Slice, Trace
 __all__ = ["Received", "Track", "Tracks", "received_by", "usual"]
 
 K = TypeVar("K", bound=Hashable)
-Place = tuple[int, int]  # rank, block
+Place = tuple[int, int]  # rank, track
 
 
 def usual(samples: Mapping[K, float], apart: K) -> float | None:
@@ -34,7 +34,7 @@ def _medians(samples: Mapping[K, list[float]]) -> dict[K, float]:
 
 @dataclass
 class Track:
-    """The slices of a rank's block, in order of time."""
+    """The slices of a rank's track, in order of time."""
 
     slices: list[Slice] = field(default_factory=list)
     _begins: list[float] = field(default_factory=list)
@@ -52,10 +52,10 @@ class Track:
 
 @dataclass(frozen=True)
 class Received:
-    """How the wait for a chunk ended: sent at `time` by (rank, block)."""
+    """How the wait for a chunk ended: sent at `time` by (rank, track)."""
 
     rank: int
-    block: int
+    track: int
     time: float
 
 
@@ -68,7 +68,7 @@ class Tracks:
         self._received = received
         self.tracks: dict[Place, Track] = defaultdict(Track)
         for one in slices:
-            self.tracks[one.rank, one.block].slices.append(one)
+            self.tracks[one.rank, one.track].slices.append(one)
         for track in self.tracks.values():
             track.sort()
         self.ranks = sorted({rank for rank, _ in self.tracks})
@@ -157,7 +157,7 @@ def received_by(trace: Trace) -> dict[int, Received]:
     """How each wait of a trace ended, by `id()` of its slice: by its arrow, else by the last
     signal of the same piece that its source sent it before it ended."""
     ends = {
-        (arrow.rank, arrow.block, round(1e3 * arrow.time)): number
+        (arrow.rank, arrow.track, round(1e3 * arrow.time)): number
         for number, arrow in trace.seen.items()
     }
     result: dict[int, Received] = {}
@@ -169,7 +169,7 @@ def received_by(trace: Trace) -> dict[int, Received]:
         if sent is None:
             without.append(one)
         else:
-            result[id(one)] = Received(sent.rank, sent.block, sent.time)
+            result[id(one)] = Received(sent.rank, sent.track, sent.time)
     if without:
         _match(without, trace.slices, result)
     return result
@@ -180,7 +180,7 @@ def _sent(
 ) -> Arrow | None:
     nanoseconds = round(1e3 * wait.end)
     for near in (0, -1, 1):  # the same time, added up in another order
-        number = ends.get((wait.rank, wait.block, nanoseconds + near))
+        number = ends.get((wait.rank, wait.track, nanoseconds + near))
         if number is not None:
             found = sent.get(number)
             return found if found is not None and found.rank == wait.source else None
@@ -205,4 +205,4 @@ def _match(waits: list[Slice], slices: Iterable[Slice], result: dict[int, Receiv
         i = bisect_right(ends.get(key, []), wait.end + 1e-3)
         if i > 0:
             last = signals[key][i - 1]
-            result[id(wait)] = Received(last.rank, last.block, last.end)
+            result[id(wait)] = Received(last.rank, last.track, last.end)

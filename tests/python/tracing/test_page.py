@@ -102,8 +102,8 @@ def test_the_drawing_has_every_event_with_its_columns():
     data = data_of(page_of(text(events, devices=["sim:0", "sim:1", "sim:2"])))
     drawn = [event for event in events if event["ph"] == "X"]
     assert len(data["items"]) == len(drawn)
-    assert data["lanes"] == ["rank 0 block 0", "rank 1 sim:1 host", "rank 1 block 0",
-                             "rank 2 block 0"]  # fmt: skip
+    assert data["lanes"] == ["rank 0 block 0 chunks", "rank 1 sim:1 host",
+                             "rank 1 block 0 chunks", "rank 2 block 0 chunks"]  # fmt: skip
     for item in data["items"]:
         columns = data["columns"][item[4]]
         assert len(item) == 5 + len(columns)

@@ -188,7 +188,7 @@ def test_a_wrong_field_of_an_operation_is_named(change, reason):
     ("change", "reason"),
     [
         ({"name": "rest"}, "wait, move or signal"),
-        ({"tid": 3}, "tid must be 16 and the block"),
+        ({"tid": 3}, "tid must be from 16"),
         ({"pid": -1}, "pid must be from 0"),
         ({"pid": 1e3}, "pid must be a whole number"),
         ({"ts": 1e20}, "ts must be from"),
