@@ -250,7 +250,7 @@ void Fabric::refuse(Rank rank, const Error& refusal) {
 
 // Of no operation that has a number: a meeting that not every rank came to, a caller's graph.
 void Fabric::record_fault(const Error& error, Rank rank, std::int64_t since_ns) {
-  stats_.add_failure();
+  stats_.add_failure(error.code());
   if (!events_on_) return;
   EventRecord event;
   event.op_id = EventRecord::kNoOperation;

@@ -197,13 +197,13 @@ void Operation::decide(std::optional<Error> device_error) {
       failed && !error_->context().culprits.empty() ? error_->context().culprits.front() : -1;
   record_events(failed, culprit, end_ns);
   if (failed) {
-    fabric_.stats_.add_failure();
+    fabric_.stats_.add_failure(error_->code(), info_.kind_name, info_.algorithm);
     fabric_.poison(*error_);
   } else if (info_.bytes == 0) {
     fabric_.stats_.add_empty();
   } else {
     const OperationTotals totals{
-        info_.bytes, static_cast<double>(end_ns - launch_ns_) * 1e-9,
+        info_.kind_name, info_.algorithm, info_.bytes, end_ns - launch_ns_,
         static_cast<double>(std::max<std::int64_t>(info_.predicted_ns, 0)) * 1e-9};
     fabric_.stats_.add_operation(totals, [&](std::span<std::int64_t> link_bytes) {
       if (info_.add_link_bytes) info_.add_link_bytes(params_.data(), link_bytes);

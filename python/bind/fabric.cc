@@ -117,6 +117,23 @@ void plan_fault(Fabric& fabric, int rank, int step, const std::string& action, d
   collectives::plan_fault(fabric, fault);
 }
 
+nb::dict kind_row(const fabric::KindTotals& totals) {
+  const auto percentile = [&](double share) {
+    return totals.operations == 0 ? nb::object(nb::none())
+                                  : nb::cast(totals.times.percentile(share) * 1e-3);
+  };
+  nb::dict row;
+  row["kind"] = totals.kind;
+  row["algorithm"] = totals.algorithm;
+  row["operations"] = totals.operations;
+  row["failed"] = totals.failed;
+  row["bytes"] = totals.bytes;
+  row["host_seconds"] = totals.seconds;
+  row["p50_us"] = percentile(0.5);
+  row["p99_us"] = percentile(0.99);
+  return row;
+}
+
 nb::dict stats_of(Fabric& fabric) {
   const fabric::StatsSnapshot totals = fabric.stats().snapshot();
   const bool simulated = fabric.backend() == DeviceKind::sim;
@@ -136,6 +153,12 @@ nb::dict stats_of(Fabric& fabric) {
     links[concat(i / world, "->", i % world).c_str()] = totals.link_bytes[i];
   }
   row["links"] = links;
+  nb::list kinds;
+  for (const fabric::KindTotals& totals_of : totals.kinds) kinds.append(kind_row(totals_of));
+  row["kinds"] = kinds;
+  nb::dict errors;
+  for (const fabric::ErrorCount& one : totals.errors) errors[error_name(one.code)] = one.count;
+  row["errors"] = errors;
   return row;
 }
 

@@ -15,7 +15,8 @@ def render(stats: dict[str, Any], labels: dict[str, str]) -> str:
     """The text for `stats` (of `Fabric.stats()`), with `labels` on every sample.
 
     >>> stats = {"operations": 2, "empty": 0, "failed": 0, "bytes": 64, "seconds": 0.5,
-    ...          "predicted": True, "host_seconds": 1.0, "links": {"0->1": 64}}
+    ...          "predicted": True, "host_seconds": 1.0, "links": {"0->1": 64},
+    ...          "kinds": [], "errors": {}}
     >>> print(render(stats, {}).splitlines()[-1])
     weft_link_bytes_total{from="0",to="1"} 64
     """
@@ -39,6 +40,31 @@ def render(stats: dict[str, Any], labels: dict[str, str]) -> str:
             + ([({"clock": "predicted"}, stats["seconds"])] if stats["predicted"] else []),
         ),
         (
+            "weft_kind_operations_total", "counter", "Operations by kind, algorithm and status.",
+            [
+                (_kind(row) | {"status": status}, row[key])
+                for row in stats["kinds"]
+                for status, key in (("ok", "operations"), ("failed", "failed"))
+            ],
+        ),
+        (
+            "weft_kind_bytes_total", "counter", "Bytes of one rank's vectors, by both.",
+            [(_kind(row), row["bytes"]) for row in stats["kinds"]],
+        ),
+        (
+            "weft_kind_host_seconds", "gauge", "Percentiles of times on the host's clock.",
+            [
+                (_kind(row) | {"quantile": quantile}, row[key] * 1e-6)
+                for row in stats["kinds"]
+                for quantile, key in (("0.5", "p50_us"), ("0.99", "p99_us"))
+                if row[key] is not None
+            ],
+        ),
+        (
+            "weft_errors_total", "counter", "Failures by the name of their error.",
+            [({"error": name}, count) for name, count in stats["errors"].items()],
+        ),
+        (
             "weft_link_bytes_total", "counter", "Bytes pushed from one rank to another.",
             [
                 (dict(zip(("from", "to"), link.split("->"), strict=True)), count)
@@ -52,6 +78,10 @@ def render(stats: dict[str, Any], labels: dict[str, str]) -> str:
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
             lines += [f"{name}{_label_text(labels | extra)} {value}" for extra, value in samples]
     return "\n".join(lines) + "\n"
+
+
+def _kind(row: dict[str, Any]) -> dict[str, str]:
+    return {"kind": row["kind"], "algorithm": row["algorithm"]}
 
 
 def _label_text(labels: dict[str, str]) -> str:

@@ -357,6 +357,43 @@ def test_stats_are_json_and_count_operations_bytes_and_links(fabric):
     assert sum(stats["links"].values()) == 2 * 3 * 4000
     fabric.reset_stats()
     assert fabric.stats()["operations"] == 0
+    assert fabric.stats()["kinds"] == []
+
+
+def test_stats_tell_kinds_and_algorithms_apart(fabric):
+    fabric.reset_stats()
+    for _ in range(3):
+        fabric.all_reduce(ones(fabric, 1000), algorithm="ring")
+    fabric.all_reduce(ones(fabric, 10), algorithm="two_shot")
+    fabric.broadcast(ones(fabric, 10))
+    kinds = {(row["kind"], row["algorithm"]): row for row in fabric.stats()["kinds"]}
+    assert len(kinds) == 3
+    ring = kinds["all_reduce", "ring"]
+    assert (ring["operations"], ring["failed"], ring["bytes"]) == (3, 0, 12000)
+    assert 0 < ring["p50_us"] <= ring["p99_us"] < 1e6
+    assert ring["p50_us"] * 1e-6 < ring["host_seconds"]
+    assert sum(row["bytes"] for row in kinds.values()) == fabric.stats()["bytes"]
+    assert fabric.stats()["errors"] == {}
+    text = fabric.metrics()
+    assert 'weft_kind_operations_total{backend="sim",kind="all_reduce",algorithm="ring"' in text
+    assert 'quantile="0.99"' in text
+
+
+def test_stats_count_failures_by_error_and_kind():
+    with weft.Fabric("sim:2", timeout=0.2) as fabric:
+        fabric._native.plan_fault(1, 0, "stop")
+        with pytest.raises(weft.CollectiveTimeout):
+            fabric.all_reduce(ones(fabric, 10), algorithm="ring")
+        fabric._native.plan_fault(-1, -1, "none")
+        fabric.recover()
+        with pytest.raises(weft.CollectiveTimeout):
+            fabric.rank(0).barrier(0.05)
+        stats = fabric.stats()
+        assert stats["errors"] == {"CollectiveTimeout": 2}
+        (row,) = stats["kinds"]
+        assert (row["kind"], row["failed"], row["operations"]) == ("all_reduce", 1, 0)
+        assert row["p50_us"] is None
+        assert 'weft_errors_total{backend="sim",error="CollectiveTimeout"} 2' in fabric.metrics()
 
 
 SAMPLE = re.compile(r'[a-z_]+(\{([a-z]+="[^"]*",?)+\})? [-+0-9.e]+')
