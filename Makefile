@@ -23,12 +23,12 @@ WITH_TESTS := -C cmake.define.WEFT_TESTS=$(if $(DOCTEST),ON,OFF)
 # Entry points of the environment, e.g. mpiexec, come before the system's.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test test-slow lint locks format docs stubs bench stress fuzz gpu-check clean \
+.PHONY: help demo test test-slow lint locks format docs stubs bench stress fuzz models gpu-check clean \
         venv build-demo build-test build-lint build-fuzz
 
 help:
 	@sed -n '/^# Every/,/^PYTHON/{/^#/s/^# \{0,1\}//p}' Makefile
-	@echo "Also: test-slow lint locks format docs stubs bench stress fuzz gpu-check clean"
+	@echo "Also: test-slow lint locks format docs stubs bench stress fuzz models gpu-check clean"
 
 venv: $(VENV)/.tools
 $(VENV)/.tools: Makefile
@@ -81,6 +81,10 @@ fuzz: build-fuzz
 	mkdir -p build/fuzz/topology
 	$(BIN)/python tests/fuzz/topology.py build/fuzz/topology tests/fuzz/corpus/topology \
 	  tests/topology/machines -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ $(ARGS)
+
+# The protocols' models, all their states; needs spin (Debian: spin). --quick: less than a minute.
+models:
+	$(PYTHON) tests/models/check.py $(ARGS)
 
 CPP_FILES = $$(git ls-files -co --exclude-standard '*.h' '*.cc' '*.cu' '*.cuh' | while read -r f; do \
               [ -e "$$f" ] && echo "$$f"; done)
