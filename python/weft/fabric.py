@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from weft import _weft
 from weft._call import wait_seconds
 from weft._config import setting
+from weft._dump import Dumper, target_folder
 from weft._errors import invalid, seconds_or_default, whole_number
 from weft._recording import hold
 from weft._spec import resolve
@@ -52,6 +53,8 @@ class Fabric(Collectives):
     scratch: bytes a rank for data under way; None is 64 MiB on CUDA and 4 MiB on simulated devices.
     tuning: a file of `weft tune`, whose measured algorithms "auto" takes; "off": those that weft is
     shipped with; None: what WEFT_TUNING says, else the file at its default place if there is one.
+    dump: a folder, in which every timeout leaves one of its own: events, statistics, topology, the
+    stacks of all threads. None is WEFT_DUMP, "" none. OSError where it cannot be made.
 
     Raises InvalidArgument (it says what there is), ConfigError (also on CUDA with more than one
     rank while CUDA_LAUNCH_BLOCKING is set, under which ranks would wait for each other for ever),
@@ -84,6 +87,7 @@ class Fabric(Collectives):
         timeout: float | None = None,
         scratch: int | None = None,
         tuning: str | os.PathLike[str] | None = None,
+        dump: str | os.PathLike[str] | None = None,
     ) -> None:
         names = resolve(devices)
         seconds = seconds_or_default(timeout, float(str(setting("WEFT_TIMEOUT"))))
@@ -103,6 +107,8 @@ class Fabric(Collectives):
         size = 0 if scratch is None else whole_number(scratch)
         if size is None or (scratch is not None and not 1 << 16 <= size <= 1 << 36):
             raise invalid(f"scratch is a number of bytes from 64 KiB to 64 GiB, not {scratch!r}")
+        dump = str(setting("WEFT_DUMP")) if dump is None else dump
+        folder = target_folder(dump) if dump else None
         where = place(tuning)
         tables = where.tables()
         self._native = _weft.Fabric(names, seconds, native, size)
@@ -110,6 +116,7 @@ class Fabric(Collectives):
         self._devices = list(self._native.devices)
         self._in_flight = InFlight(self._native, seconds)
         self._stream_ordered = self._native.backend == "cuda"
+        self._dumper = None if folder is None else Dumper(self, folder)
 
     # What it is
 
@@ -293,6 +300,8 @@ class Fabric(Collectives):
 
     def close(self) -> None:
         """Give everything back. Later calls raise FabricClosed; closing twice is allowed."""
+        if self._dumper is not None:
+            self._dumper.stop()
         self._native.close()
         self._in_flight.settle(1.0)  # all have ended, unless a device is lost
 
