@@ -2,10 +2,11 @@
 #   make demo      build, then the main job: data-parallel training on every GPU or 4 simulated ones
 #   make test      build, then every test but the slow ones
 # Variables: PYTHON (makes .venv; runs gpu-check as it is), WEFT_CUDA=auto|on|off,
-# WEFT_CUDA_ARCHITECTURES, STRESS (rounds), FUZZ_SECONDS, ARGS (added to the command that a target ends in).
+# WEFT_CUDA_ARCHITECTURES, STRESS (rounds), FUZZ_SECONDS, SEEDS, ARGS (added to the command that a target ends in).
 PYTHON ?= python3
 STRESS ?= 200
 FUZZ_SECONDS ?= 60
+SEEDS ?= 0:100
 ARGS ?=
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -23,12 +24,12 @@ WITH_TESTS := -C cmake.define.WEFT_TESTS=$(if $(DOCTEST),ON,OFF)
 # Entry points of the environment, e.g. mpiexec, come before the system's.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo test test-slow lint locks format docs stubs bench stress fuzz models gpu-check clean \
+.PHONY: help demo test test-slow lint locks format docs stubs bench stress soak fuzz models gpu-check clean \
         venv build-demo build-test build-lint build-fuzz
 
 help:
 	@sed -n '/^# Every/,/^PYTHON/{/^#/s/^# \{0,1\}//p}' Makefile
-	@echo "Also: test-slow lint locks format docs stubs bench stress fuzz models gpu-check clean"
+	@echo "Also: test-slow lint locks format docs stubs bench stress soak fuzz models gpu-check clean"
 
 venv: $(VENV)/.tools
 $(VENV)/.tools: Makefile
@@ -73,6 +74,11 @@ else
 	@echo "== C++ tests: not built, doctest is not installed (Debian: doctest-dev)"
 endif
 	$(PYTEST) tests -m stress --stress=$(STRESS) $(ARGS)
+
+# Random collectives and planned faults on simulated devices, seeds FIRST:END; records in build/.
+soak: build-test
+	$(BIN)/python bench/soak.py $(BUILD)/tests/weft_soak --seeds $(SEEDS) --json build/soak.json
+	$(BIN)/python bench/soak.py $(BUILD)/tests/weft_faults --seeds $(SEEDS) --json build/faults.json
 
 # Topology files nobody vouches for, FUZZ_SECONDS long; what fails is kept in build/fuzz/.
 build-fuzz: venv

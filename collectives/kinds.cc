@@ -209,7 +209,8 @@ std::int64_t Request::output_elements() const {
 
 bool Request::in_place() const {
   for (std::size_t r = 0; r < inputs.size(); ++r) {
-    if (has_input(r) && has_output(r) && inputs[r].data() == outputs[r].data()) return true;
+    if (!has_input(r) || !has_output(r) || inputs[r].bytes().value() == 0) continue;
+    if (inputs[r].data() == outputs[r].data()) return true;
   }
   return false;
 }

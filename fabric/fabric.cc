@@ -158,6 +158,26 @@ void Fabric::release() noexcept {
   header_ = nullptr;
 }
 
+// Works that a device said nothing of, or something wrong, may run on while their operation has
+// been decided: a rank's signals to its peers must come before these are set back.
+void Fabric::finish_streams() {
+  const std::shared_ptr<Operation> barrier = std::make_shared<Operation>(*this);
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    const RankState& rank = ranks_[r];
+    if (rank.last_ended.handle) rank.device->wait(rank.stream, rank.last_ended);
+    rank.device->record(barrier->ended_[r], rank.stream);
+  }
+  synchronize(*barrier);
+}
+
+void Fabric::synchronize(const Operation& barrier) const {
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (!ranks_[r].device->synchronize(barrier.ended_[r], Deadline::after_ns(kIdleGrace))) {
+      fail(ErrorCode::collective_timeout, "rank ", r, "'s stream did not become idle");
+    }
+  }
+}
+
 void Fabric::reset_signals() {
   const ArenaLayout& layout = ranks_.front().arena.layout;
   const Arena image{header_, layout};
@@ -183,11 +203,7 @@ void Fabric::reset_signals() {
     rank.device->record(barrier->ended_[r], rank.stream);
     if (rank.captured.event.handle) rank.device->record(rank.captured.event, rank.stream);
   }
-  for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    if (!ranks_[r].device->synchronize(barrier->ended_[r], Deadline::after_ns(kIdleGrace))) {
-      fail(ErrorCode::collective_timeout, "rank ", r, "'s stream did not become idle");
-    }
-  }
+  synchronize(*barrier);
 }
 
 int Fabric::ranks_on(DeviceId device) const {
@@ -344,6 +360,7 @@ void Fabric::recover() {
     fail(ErrorCode::collective_timeout, "recover(): a stream did not become idle in ",
          kIdleGrace / 1'000'000'000, " s");
   }
+  finish_streams();
   reset_signals();
   std::fill_n(fault_records_, ranks_.size() * static_cast<std::size_t>(blocks_), FaultRecord{});
   const MutexLock state_lock(state_mutex_);

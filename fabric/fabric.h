@@ -163,7 +163,9 @@ class Fabric {
   void refuse_quarantined(DeviceId from, DeviceId to) const;
   void abandon() noexcept;  // what open_ranks made before it failed
   void release() noexcept WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
+  void finish_streams();
   void reset_signals();
+  void synchronize(const Operation& barrier) const;  // throws CollectiveTimeout
   void decide_ended() WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   void decide_some(std::int64_t now) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   std::shared_ptr<Operation> idle_operation()

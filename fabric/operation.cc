@@ -110,8 +110,9 @@ Error Operation::blamed(const Error& error, std::size_t rank) const {
   return Error(error.code(), concat("rank ", rank, ": ", error.message()), std::move(context));
 }
 
-// Decides once ended(rank) is true of every rank. A device's error makes the other ranks leave, and
-// they are waited for: what they use lives until then.
+// Decides once ended(rank) is true of every rank. A device's error makes all ranks leave, and they
+// are waited for: what they use lives until then. So is the rank whose device failed, which may
+// have failed to say so only; if it is lost, that fails once more.
 template <class Ended>
 bool Operation::look(const Ended& ended) {
   // sync(decided): acquire - sees error_ and all results; pairs with release in decide
@@ -124,11 +125,11 @@ bool Operation::look(const Ended& ended) {
       if (!device_error && !ended(r)) return false;
       if (device_error) devices_[r]->synchronize(ended_[r], leave);
     } catch (const Error& error) {
-      if (!device_error) {
-        device_error = blamed(error, r);
-        leave = Deadline::after_ns(kLeaveGrace);
-      }
       fabric_.raise_abort_flag();
+      if (device_error) continue;
+      device_error = blamed(error, r);
+      leave = Deadline::after_ns(kLeaveGrace);
+      --r;  // once more
     }
   }
   decide(std::move(device_error));

@@ -106,6 +106,33 @@ TEST_CASE("zero elements: success, counted, nothing moved") {
   CHECK(totals.link_bytes == std::vector<std::int64_t>(9, 0));
 }
 
+TEST_CASE("zero elements: an output at its input's address shares nothing with it") {
+  const auto fabric = open_sim(2);
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> outputs;
+  const std::int64_t none[] = {0};
+  for (int r = 0; r < 2; ++r) {
+    inputs.push_back(Tensor::empty(none, DType::f32, sim(r)));
+    outputs.emplace_back(inputs.back().storage(), DType::f32, Layout::contiguous(none));
+  }
+  for (const auto collective :
+       {collectives::Collective::all_gather, collectives::Collective::all_to_all,
+        collectives::Collective::reduce_scatter}) {
+    CAPTURE(collectives::name(collective));
+    collectives::CallOptions options;
+    options.algorithm = collectives::Algorithm::one_shot;
+    const auto operation =
+        collectives::run(*fabric, {.collective = collective}, inputs, outputs, options);
+    REQUIRE(operation->wait_until(soon()));
+    CHECK_FALSE(operation->error());
+  }
+  collectives::CallOptions pull;
+  pull.algorithm = collectives::Algorithm::one_shot_pull;  // refuses to work in place
+  const auto operation = collectives::all_reduce(*fabric, inputs, outputs, ReduceOp::sum, pull);
+  REQUIRE(operation->wait_until(soon()));
+  CHECK_FALSE(operation->error());
+}
+
 TEST_CASE("statistics count the schedule's bytes") {
   const auto fabric = open_sim(4);
   Vectors vectors(4, 4096, 5);

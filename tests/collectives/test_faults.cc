@@ -1,14 +1,13 @@
 // Faults in mid-schedule: the right error, the right culprit, in time; then everything works again.
-#include <dirent.h>
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstdio>
-#include <ostream>
 #include <thread>
 
 #include "collectives/schedule/ring.h"
 #include "core/device/fault/fault_device.h"
-#include "core/device/sim/sim_memory.h"
+#include "tests/collectives/resources.h"
 #include "tests/collectives/sim_fabric.h"
 
 namespace weft::testing {
@@ -28,44 +27,6 @@ constexpr double kGrace = 0.25;
 constexpr int kRounds = 100;
 constexpr int kAborts = 1000;
 #endif
-
-int open_descriptors() {
-  int count = 0;
-  DIR* folder = opendir("/proc/self/fd");
-  while (readdir(folder)) ++count;
-  closedir(folder);
-  return count;
-}
-
-int live_threads() {
-  int count = 0;
-  DIR* folder = opendir("/proc/self/task");
-  while (readdir(folder)) ++count;
-  closedir(folder);
-  return count;
-}
-
-struct Resources {
-  std::int64_t handles = SimDevice::live_handles();
-  std::int64_t memory = SimMemory::instance().bytes_in_use(DeviceOrdinal(0));
-  int descriptors = open_descriptors();
-  int threads = live_threads();
-  friend bool operator==(const Resources&, const Resources&) = default;
-  friend std::ostream& operator<<(std::ostream& out, const Resources& r) {
-    return out << r.handles << " handles, " << r.memory << " bytes, " << r.descriptors
-               << " descriptors, " << r.threads << " threads";
-  }
-};
-
-// What is in use once it is no more than `before`, or after seconds of waiting: the kernel lists a
-// thread for a moment longer than it takes to join it.
-Resources left_over(const Resources& before) {
-  const Deadline deadline = Deadline::after_ns(5'000'000'000);
-  while (!(Resources() == before) && !deadline.passed()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return Resources();
-}
 
 double seconds_since(std::int64_t start) { return static_cast<double>(now_ns() - start) * 1e-9; }
 
@@ -288,6 +249,34 @@ TEST_CASE("a launch that fails on one rank ends the others, and leaves nothing b
     CHECK(again.wrong() == 0);
   }
   CHECK(left_over(before) == before);
+}
+
+// A rank that still ran would signal into the next operation, or use what is no more.
+TEST_CASE("a device that does not say when its rank ends: the rank is waited for all the same") {
+  static std::atomic<bool> slept;
+  slept = false;
+  FaultDevice faulty(device(sim(0)));
+  fabric::FabricOptions options = sim_options(3);
+  options.devices[0] = &faulty;
+  const auto fabric = collectives::open(std::move(options));
+  const auto sleep = [](const WorkContext&, const void*) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    slept = true;
+  };
+  faulty.submit(fabric->stream(Rank(0)), Work::make("sleep", sleep, 0));
+  Vectors vectors(3, 1000, 1);
+  const auto operation =
+      collectives::all_reduce(*fabric, vectors.tensors, vectors.tensors, ReduceOp::sum, {});
+  faulty.plan(DeviceCall::synchronize, 1, {ErrorCode::device_lost, 0});
+  REQUIRE(operation->wait_until(soon()));
+  CHECK(slept);
+  REQUIRE(operation->error());
+  CHECK(operation->error()->code() == ErrorCode::device_lost);
+  CHECK(operation->error()->context().culprits == std::vector<int>{0});
+  fabric->recover();
+  Vectors again(3, 1000, 2);
+  CHECK_FALSE(sum_in_place(*fabric, again));
+  CHECK(again.wrong() == 0);
 }
 
 TEST_CASE("a capture that begins while tensors are staged refuses them and leaves the outputs") {

@@ -317,3 +317,69 @@ def test_torchs_tensors_are_timed_and_checked():
     rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 3 * 3 * 2
     assert {row["wrong"] for row in rows} == {0}
+
+
+# soak.py
+
+
+COUNTS = """import json, sys
+first, count = map(int, sys.argv[1:])
+print(json.dumps({"first": first, "count": count, "done": 10 * count, "most_ms": float(first),
+                  "kinds": {"odd": first % 2}}))
+sys.exit(1 if first == 6 else 0)
+"""
+
+
+@pytest.fixture
+def counting(tmp_path):
+    """A program of seeds that finds something wrong with seed 6."""
+    path = tmp_path / "counting"
+    path.write_text(f"#!{sys.executable}\n{COUNTS}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_ranges_of_seeds_add_up_and_none_is_run_twice(tmp_path, counting, capsys):
+    module = program("soak")
+    path = tmp_path / "soak.json"
+
+    def run(seeds, step):
+        arguments = [str(counting), "--seeds", seeds, "--step", step, "--json", str(path)]
+        status = module.main(arguments)
+        return status, json.loads(path.read_text())
+
+    assert run("2:4", "1")[0] == 0
+    status, record = run("0:6", "5")
+    assert status == 0
+    assert set(record) == {"schema", "program", "runs", "totals"}
+    assert (record["schema"], record["program"]) == ("weft.soak/1", "counting")
+    assert set(record["runs"][0]) == (HEADING - {"schema"}) | {
+        "first", "count", "done", "most_ms", "kinds",
+    }  # fmt: skip
+    assert [(run["first"], run["count"]) for run in record["runs"]] == [(0, 2), (2, 2), (4, 2)]
+    assert record["totals"] == {"seeds": 6, "done": 60, "most_ms": 4.0, "kinds": {"odd": 1}}
+    again = run("0:6", "1")
+    assert again == (0, record)
+
+
+def test_a_soak_ends_with_what_its_program_found_wrong(tmp_path, counting, capsys):
+    module = program("soak")
+    path = tmp_path / "soak.json"
+    arguments = [str(counting), "--seeds", "5:9", "--step", "1", "--json", str(path)]
+    assert module.main(arguments) == 1
+    assert json.loads(path.read_text())["totals"]["seeds"] == 2
+
+
+@pytest.mark.parametrize("seeds", ["3:3", "5:2", "-1:4", "four:5", ""])
+def test_seeds_are_a_range(seeds, tmp_path):
+    module = program("soak")
+    with pytest.raises(SystemExit):
+        module.main(["true", f"--seeds={seeds}", "--json", str(tmp_path / "x.json")])
+
+
+def test_a_record_of_something_else_is_left_alone(tmp_path, counting):
+    path = tmp_path / "soak.json"
+    path.write_text('{"schema": "weft.open/1"}')
+    arguments = [str(counting), "--seeds", "0:1", "--json", str(path)]
+    assert program("soak").main(arguments) == 2
+    assert path.read_text() == '{"schema": "weft.open/1"}'
