@@ -187,7 +187,7 @@ void predict_chunks(fabric::Fabric& fabric, const Plan& plan) {
     record.t_wait = ns(piece.wait);
     record.t_ready = ns(piece.ready);
     record.t_moved = ns(piece.moved);
-    record.t_signal = ns(piece.arrived);
+    record.t_signal = record.t_moved;  // what is left of the way is the link's
     record.operation = static_cast<std::uint32_t>(plan.limits.operation);
     record.bytes = static_cast<std::int32_t>(std::min<std::int64_t>(piece.bytes, INT32_MAX));
     record.round = piece.round;

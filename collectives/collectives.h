@@ -36,6 +36,8 @@ struct CallOptions {
   bool deterministic = false;         // only sums whose bits do not depend on the algorithm
   std::int64_t timeout_ns = 0;        // of each wait; 0: the fabric's
   std::span<const Stream> streams{};  // one a rank; empty: the fabric's, or CUDA's default one
+  // When each rank called (now_ns), where they call one by one; empty: all at once, now.
+  std::span<const std::int64_t> arrivals{};
   // Asked now and then where the host waits for copies of staged tensors; true aborts.
   Interrupted interrupted = kNeverInterrupted;
 };

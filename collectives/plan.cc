@@ -46,7 +46,7 @@ struct Staged {
   std::vector<Tensor> inputs;  // empty: nothing is staged
   std::vector<Tensor> outputs;
 
-  Staged(const fabric::Fabric& fabric, const Request& request, std::span<const Stream> streams) {
+  Staged(fabric::Fabric& fabric, const Request& request, std::span<const Stream> streams) {
     const auto any = [](std::span<const Tensor> tensors) {
       return std::any_of(tensors.begin(), tensors.end(), needs_staging);
     };
@@ -58,22 +58,36 @@ struct Staged {
     if (fabric.capturing() || fabric.are_capturing(streams)) refuse_recording(request);
     settle(fabric, streams);
     for (std::size_t r = 0; r < request.inputs.size(); ++r) {
-      inputs.push_back(stage(request.inputs[r], true));
-      outputs.push_back(stage(request.outputs[r], false));
+      inputs.push_back(stage(fabric, request.inputs[r], r, true));
+      outputs.push_back(stage(fabric, request.outputs[r], r, false));
     }
   }
   bool any() const { return !inputs.empty(); }
 
-  static Tensor stage(const Tensor& tensor, bool fill) {
+  static Tensor stage(fabric::Fabric& fabric, const Tensor& tensor, std::size_t i, bool fill) {
     if (!needs_staging(tensor)) return tensor;
     Tensor copy = Tensor::empty(tensor.layout().sizes(), tensor.dtype(), tensor.device());
-    if (fill) copy_tensor(copy, tensor);
+    if (fill) copy_and_record(fabric, copy, tensor, i);
     return copy;
   }
-  void write_back(const Request& request) const {
+  void write_back(fabric::Fabric& fabric, const Request& request) const {
     for (std::size_t r = 0; r < outputs.size(); ++r) {
-      if (needs_staging(request.outputs[r])) copy_tensor(request.outputs[r], outputs[r]);
+      if (!needs_staging(request.outputs[r])) continue;
+      copy_and_record(fabric, request.outputs[r], outputs[r], r);
     }
+  }
+  // Of a bucket the tensors of a place follow each other, one a rank.
+  static void copy_and_record(fabric::Fabric& fabric, const Tensor& to, const Tensor& from,
+                              std::size_t i) {
+    const std::int64_t begin = now_ns();
+    copy_tensor(to, from);
+    const auto rank = static_cast<std::int32_t>(i) % fabric.world().value();
+    fabric.record_event({.kind = EventKind::copy,
+                         .begin_ns = begin,
+                         .rank = rank,
+                         .bytes = to.bytes().value(),
+                         .dtype = static_cast<std::uint8_t>(to.dtype()),
+                         .path = "staged"});
   }
 };
 
@@ -235,6 +249,7 @@ void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& 
              const Selection& selected, bool staged, fabric::Operation& operation) {
   // A capture may have begun since the tensors were staged.
   if (staged && operation.is_recorded()) refuse_recording(request);
+  operation.set_arrivals(options.arrivals);
   Plan& plan = operation.params<Plan>();
   fill_plan(fabric, request, options, selected, operation, plan);
   plan.limits.operation = operation.id();
@@ -270,7 +285,7 @@ void write_back(fabric::Fabric& fabric, const Request& request, const Staged& st
                                        : "ranks did not leave an operation after a fault");
     if (!operation.wait_until(Deadline::after_ns(fabric::kLeaveGrace))) return;
   }
-  if (!operation.error()) staged.write_back(request);
+  if (!operation.error()) staged.write_back(fabric, request);
 }
 
 // A request that has been checked.

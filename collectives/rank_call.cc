@@ -13,6 +13,7 @@ namespace {
 struct Arrival {
   const RankCall* call;
   const CallOptions* options;
+  std::int64_t called_ns;
 };
 
 void check_agreement(const Arrival& first, const Arrival& other, int rank) {
@@ -69,12 +70,14 @@ std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
   std::vector<Stream> streams;
   std::vector<Rank> to;
   std::vector<std::int64_t> splits;
+  std::vector<std::int64_t> called;
   const auto& first = *static_cast<const Arrival*>(arrivals.front());
   for (std::size_t r = 0; r < arrivals.size(); ++r) {
     const auto& arrival = *static_cast<const Arrival*>(arrivals[r]);
     check_agreement(first, arrival, static_cast<int>(r));
     inputs.push_back(arrival.call->input);
     outputs.push_back(arrival.call->output);
+    called.push_back(arrival.called_ns);
     for (const Stream stream : arrival.options->streams) streams.push_back(stream);
     for (const Rank rank : arrival.call->call.to) to.push_back(rank);
     for (const std::int64_t rows : arrival.call->call.splits) splits.push_back(rows);
@@ -84,6 +87,7 @@ std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
   call.splits = splits;
   CallOptions options = *first.options;
   options.streams = streams;
+  options.arrivals = called;
   options.interrupted = interrupted;  // of the rank that launches
   if (first.call->is_bucket) return launch_bucket(fabric, call, arrivals, options);
   return run(fabric, call, inputs, outputs, options);
@@ -93,7 +97,7 @@ std::shared_ptr<fabric::Operation> launch_arrivals(fabric::Fabric& fabric,
 
 std::shared_ptr<fabric::Operation> run(fabric::Fabric& fabric, Rank rank, const RankCall& call,
                                        const CallOptions& options, const Interrupted& interrupted) {
-  const Arrival arrival{&call, &options};
+  const Arrival arrival{&call, &options, now_ns()};
   const std::int64_t timeout = options.timeout_ns > 0 ? options.timeout_ns : fabric.timeout_ns();
   const auto launch = [&](const std::vector<const void*>& arrivals) {
     return launch_arrivals(fabric, arrivals, interrupted);

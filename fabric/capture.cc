@@ -165,12 +165,18 @@ std::shared_ptr<Graph> Fabric::end_capture() {
   check_usable();
   graph->joint_ = std::any_of(graph->operations_.begin(), graph->operations_.end(),
                               [](const auto& operation) { return operation->info().joint; });
-  if (!ranks_.front().device->has_graphs()) return graph;
+  Notice notice{.kind = EventKind::capture, .begin_ns = graph->begun_ns_};
+  for (const auto& operation : graph->operations_) notice.bytes += operation->info().bytes;
+  if (!ranks_.front().device->has_graphs()) {
+    record_event(notice);
+    return graph;
+  }
   // Streams that are captured take no waits from outside: everything before has to have ended.
   if (!drain(Deadline::after_ns(kDrainGrace))) {
     fail(ErrorCode::collective_timeout, "capture: operations are still under way");
   }
   graph->joint_ ? instantiate_joint(*graph) : instantiate(*graph);
+  record_event(notice);
   return graph;
 }
 

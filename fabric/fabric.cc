@@ -49,12 +49,14 @@ std::shared_ptr<Fabric> Fabric::open(FabricOptions options) {
   const std::shared_ptr<Fabric> fabric(new Fabric(options), [](Fabric* made) {
     if (!made->forked()) delete made;
   });
+  const std::int64_t begin = now_ns();
   try {
     fabric->open_ranks(options);
   } catch (...) {
     fabric->abandon();
     throw;
   }
+  fabric->record_event({.kind = EventKind::open, .begin_ns = begin});
   return fabric;
 }
 
@@ -86,16 +88,23 @@ void Fabric::open_ranks(const FabricOptions& options) {
   fault_records_ = static_cast<FaultRecord*>(
       first.allocate_pinned(Bytes(records * static_cast<int>(sizeof(FaultRecord)))));
   header_ = static_cast<std::byte*>(first.allocate_pinned(Bytes(layout.scratch_offset())));
-  for (RankState& rank : ranks_) {
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    RankState& rank = ranks_[r];
+    const std::int64_t begin = now_ns();
     rank.stream = rank.device->create_stream(StreamPriority::high);
     rank.arena = {static_cast<std::byte*>(rank.device->allocate_shared(Bytes(layout.bytes()))),
                   layout};
+    record_event({.kind = EventKind::segment,
+                  .begin_ns = begin,
+                  .rank = static_cast<std::int32_t>(r),
+                  .bytes = layout.bytes()});
   }
   reset_signals();
 }
 
 void Fabric::enable_peers() {
-  for (const RankState& a : ranks_) {
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    const RankState& a = ranks_[r];
     for (const RankState& b : ranks_) {
       if (a.device->id() == b.device->id()) continue;
       if (!a.device->can_access(b.device->id())) {
@@ -105,7 +114,12 @@ void Fabric::enable_peers() {
             {.device = a.device->id().str()});
       }
       refuse_quarantined(a.device->id(), b.device->id());
+      const std::int64_t begin = now_ns();
       a.device->enable_peer(b.device->id());
+      record_event({.kind = EventKind::peer_enable,
+                    .begin_ns = begin,
+                    .rank = static_cast<std::int32_t>(r),
+                    .path = b.device->id().str()});
     }
   }
 }
@@ -264,25 +278,6 @@ void Fabric::refuse(Rank rank, const Error& refusal) {
   });
 }
 
-// Of no operation that has a number: a meeting that not every rank came to, a caller's graph.
-void Fabric::record_fault(const Error& error, Rank rank, std::int64_t since_ns) {
-  stats_.add_failure(error.code());
-  if (!events_on_) return;
-  EventRecord event;
-  event.op_id = EventRecord::kNoOperation;
-  event.kind = EventKind::fault;
-  event.status = EventStatus::failed;
-  event.rank = rank.value();
-  event.device = device(rank).id().ordinal.value();
-  event.stream = static_cast<std::uint64_t>(rank.value());
-  if (!error.context().culprits.empty()) event.culprit = error.context().culprits.front();
-  event.t_enqueue_ns = since_ns;
-  event.t_start_ns = since_ns;
-  event.t_end_ns = now_ns();
-  event.clock = ClockSource::host;
-  events_.record(event);
-}
-
 std::span<const FaultRecord> Fabric::fault_records() const {
   return {fault_records_, ranks_.size() * static_cast<std::size_t>(blocks_)};
 }
@@ -294,18 +289,20 @@ std::optional<Error> Fabric::fault_of(const Operation& operation) const {
                             operation.info().kind_name, operation.info().timeout_ns);
 }
 
-void Fabric::poison_state(const Error& cause) {
+bool Fabric::poison_state(const Error& cause) {
   const MutexLock lock(state_mutex_);
-  if (state_ != State::open) return;
+  if (state_ != State::open) return false;
   std::atomic_ref(*abort_flag_).store(1, std::memory_order_relaxed);
   state_ = State::poisoned;
   poison_cause_ = cause;
+  return true;
 }
 
-void Fabric::poison(const Error& cause) {
-  poison_state(cause);
+bool Fabric::poison(const Error& cause) {
+  const bool was_open = poison_state(cause);
   // Ranks that wait for others would wait in vain.
   rendezvous_.fail(cause);
+  return was_open;
 }
 
 void Fabric::raise_abort_flag() {
@@ -321,7 +318,8 @@ bool Fabric::is_aborted() const {
 
 void Fabric::abort(const std::string& reason) {
   if (forked()) return;
-  poison(Error(ErrorCode::collective_aborted, reason));
+  const bool was_open = poison(Error(ErrorCode::collective_aborted, reason));
+  if (was_open) record_event({.kind = EventKind::abort});
 }
 
 bool Fabric::drain(Deadline deadline) {
@@ -348,6 +346,7 @@ void Fabric::check() {
 
 void Fabric::recover() {
   if (forked()) check_usable();
+  const std::int64_t begin = now_ns();
   const MutexLock lock(launch_mutex_);
   decide_ended();
   static_cast<void>(notice_captured_fault());
@@ -368,10 +367,12 @@ void Fabric::recover() {
   std::atomic_ref(*abort_flag_).store(0, std::memory_order_relaxed);
   poison_cause_.reset();
   state_ = State::open;
+  record_event({.kind = EventKind::recover, .begin_ns = begin});
 }
 
 void Fabric::close() {
   if (forked()) return;
+  const std::int64_t begin = now_ns();
   const MutexLock lock(launch_mutex_);
   {
     const MutexLock state_lock(state_mutex_);
@@ -390,6 +391,7 @@ void Fabric::close() {
     if (idle) release();
   }
   rendezvous_.fail(Error(ErrorCode::fabric_closed, "the fabric was closed meanwhile"));
+  record_event({.kind = EventKind::close, .begin_ns = begin});
 }
 
 bool Fabric::closed() const {

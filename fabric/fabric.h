@@ -21,6 +21,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/error.h"
@@ -53,6 +54,19 @@ struct FabricOptions {
   // submits and does not wait for. Called by open() and recover(), after the signals' reset has
   // been submitted. May throw what devices throw.
   void (*prepare_scratch)(Fabric& fabric) = nullptr;
+};
+
+// Something that is no operation of the ranks, as its event tells it (python/weft/events.py).
+struct Notice {
+  EventKind kind{};
+  std::int64_t begin_ns = 0;  // now_ns(); it ends when it is recorded. 0: it took no time
+  std::uint64_t operation = EventRecord::kNoOperation;
+  std::int32_t rank = -1;
+  std::int64_t bytes = 0;
+  std::uint8_t dtype = 255;
+  std::string_view path{};
+  std::int32_t culprit = -1;
+  bool failed = false;
 };
 
 class Fabric {
@@ -139,6 +153,8 @@ class Fabric {
   std::shared_ptr<void> extension;
 
   EventRing& events() { return events_; }
+  // Does nothing where WEFT_EVENTS is off.
+  void record_event(const Notice& notice) noexcept;
   Stats& stats() { return stats_; }
 
  private:
@@ -206,8 +222,8 @@ class Fabric {
   std::span<const FaultRecord> fault_records() const;
   std::optional<Error> fault_of(const Operation& operation) const;
   void record_fault(const Error& error, Rank rank, std::int64_t since_ns);
-  void poison(const Error& cause);        // and end the open rendezvous
-  void poison_state(const Error& cause);  // the rest of it
+  bool poison(const Error& cause);        // and end the open rendezvous
+  bool poison_state(const Error& cause);  // the rest of it; whether it was open
   void raise_abort_flag();
   bool drain(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));
   bool become_idle(Deadline deadline) WEFT_THREAD_SAFETY(requires_capability(launch_mutex_));

@@ -40,6 +40,7 @@ class Graph {
   HomeProcess home_{};
   std::vector<Device*> devices_;  // one a rank
   std::uint64_t token_;           // of the capture
+  std::int64_t begun_ns_ = now_ns();
   std::vector<std::shared_ptr<Operation>> operations_;
   bool joint_ = false;
   std::vector<DeviceGraph> graphs_;  // one a rank; joint: one

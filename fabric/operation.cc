@@ -12,17 +12,12 @@ namespace {
 
 constexpr std::int64_t kLookInterval = 50'000'000;  // ns between two looks for what ends a wait
 
-// Fills `to`; a text of just its size has no terminator (see EventRecord).
-template <std::size_t kSize>
-void copy_text(char (&to)[kSize], const char* from) {
-  std::memcpy(to, from, std::min(kSize, std::strlen(from)));
-}
-
 }  // namespace
 
 Operation::Operation(Fabric& fabric) : fabric_(fabric) {
   const auto world = static_cast<std::size_t>(fabric.world().value());
   works_.resize(world);
+  arrivals_.reserve(world);
   kept_.reserve(2 * world);
   dropped_.reserve(2 * world);
   for (std::size_t r = 0; r < world; ++r) {
@@ -49,6 +44,7 @@ void Operation::begin(std::uint64_t id, std::int64_t enqueue_ns) {
   kept_.clear();
   captured_.reset();
   replayed_.reset();
+  arrivals_.clear();
   std::fill(works_.begin(), works_.end(), Work{});
 }
 
@@ -141,6 +137,14 @@ bool Operation::wait_until(Deadline deadline) {
 }
 
 bool Operation::wait(Deadline deadline, const FunctionRef<bool()>& interrupted) {
+  if (done()) return true;
+  const std::int64_t begin = now_ns();
+  const bool ended = wait_until_ended(deadline, interrupted);
+  fabric_.record_event({.kind = EventKind::wait, .begin_ns = begin, .operation = id_});
+  return ended;
+}
+
+bool Operation::wait_until_ended(Deadline deadline, const FunctionRef<bool()>& interrupted) {
   Deadline leave = Deadline::never();
   while (true) {
     const std::int64_t left = std::min(deadline.left_ns(), leave.left_ns());
@@ -238,10 +242,11 @@ void Operation::record_events(bool failed, int culprit, std::int64_t end_ns) {
   event.t_start_ns = launch_ns_;
   event.t_end_ns = end_ns;
   event.clock = ClockSource::host;
-  copy_text(event.algorithm, info_.algorithm);
-  copy_text(event.path, info_.path);
+  event.set_algorithm(info_.algorithm);
+  event.set_path(info_.path);
   for (std::int32_t r = 0; r < fabric_.world().value(); ++r) {
     event.rank = r;
+    if (!arrivals_.empty()) event.t_enqueue_ns = arrivals_[static_cast<std::size_t>(r)];
     event.device = devices_[static_cast<std::size_t>(r)]->id().ordinal.value();
     event.stream = static_cast<std::uint64_t>(r);
     fabric_.events_.record(event);

@@ -82,6 +82,10 @@ class Operation {
   // What the works read besides tensors: a graph of the caller's that they are captured into keeps
   // it. Its end may come on any thread and must not call the device.
   void keep_in_captures(std::shared_ptr<void> thing) { captured_ = std::move(thing); }
+  // When each rank called, where they did one by one: told by its events. Empty: all at once.
+  void set_arrivals(std::span<const std::int64_t> called_ns) {
+    arrivals_.assign(called_ns.begin(), called_ns.end());
+  }
   // Numbers that the plan refers to; keeps its room from operation to operation.
   std::vector<std::int64_t>& table() { return table_; }
 
@@ -121,6 +125,7 @@ class Operation {
   Error blamed(const Error& error, std::size_t rank) const;
   void decide(std::optional<Error> device_error);
   void record_events(bool failed, int culprit, std::int64_t end_ns);
+  bool wait_until_ended(Deadline deadline, const FunctionRef<bool()>& interrupted);
 
   Fabric& fabric_;
   HomeProcess home_{};
@@ -139,6 +144,7 @@ class Operation {
   std::vector<std::shared_ptr<void>> dropped_;  // kept_ after the decision, to be let go of
   bool is_recorded_ = false;
   std::int64_t enqueue_ns_ = 0;
+  std::vector<std::int64_t> arrivals_;
   std::int64_t launch_ns_ = 0;
 
   Mutex decide_mutex_;  // held while it is decided

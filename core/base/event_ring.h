@@ -13,11 +13,14 @@
 // stores. Thread-safe throughout.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 namespace weft {
@@ -73,6 +76,16 @@ struct EventRecord {
   EventStatus status = EventStatus::ok;
   ClockSource clock = ClockSource::none;
   std::uint8_t reserved[14] = {};
+
+  // Of a longer name as much as there is room for.
+  void set_algorithm(std::string_view name) { set(algorithm, name); }
+  void set_path(std::string_view name) { set(path, name); }
+
+ private:
+  template <std::size_t kSize>
+  static void set(char (&to)[kSize], std::string_view from) {
+    std::memcpy(to, from.data(), std::min(kSize, from.size()));
+  }
 };
 static_assert(sizeof(EventRecord) == 128);
 

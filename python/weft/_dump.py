@@ -6,6 +6,7 @@
   topology.json   `Topology.to_json()`
   stacks.txt      what every Python thread was doing
 
+It is called weft-PID-NUMBER once all of it is there, and before that weft-PID-NUMBER.part.
 A thread looks for faults, so that also those are seen that no caller waits for. It is there only
 where a folder was asked for.
 """
@@ -86,7 +87,7 @@ class Dumper:
             return not fabric.closed
 
     def _write(self, fabric: Fabric) -> None:
-        folder = self._folder()
+        unfinished, finished = self._folders()
         stacks = _stacks()
         contents = {
             "stacks.txt": stacks,
@@ -96,17 +97,21 @@ class Dumper:
             "topology.json": fabric.topology.to_json(),
         }
         for name, text in contents.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            (unfinished / name).write_text(text, encoding="utf-8")
+        unfinished.rename(finished)
 
-    def _folder(self) -> Path:
-        """A new one: several fabrics may use one target."""
+    def _folders(self) -> tuple[Path, Path]:
+        """A new one, and its name once all is in it: several fabrics may use one target."""
         for number in range(1, 1_000_000):
-            folder = self._target / f"weft-{os.getpid()}-{number}"
+            finished = self._target / f"weft-{os.getpid()}-{number}"
+            unfinished = finished.with_name(f"{finished.name}.part")
             try:
-                folder.mkdir()
+                unfinished.mkdir()
             except FileExistsError:
                 continue
-            return folder
+            if not finished.exists():
+                return unfinished, finished
+            unfinished.rmdir()
         raise FileExistsError(f"{self._target} is full of dumps")
 
 

@@ -5,8 +5,19 @@ of the host's steady clock, but `t_start_ns` and `t_end_ns` are of the clock tha
 `host` (that same clock), `device` (the GPU's), `predicted` (a simulated fabric's link table) or
 `none` (not known; both are 0).
 
-An operation that not every rank came to in time was never launched: it is one event of kind
-`fault`, of the rank that noticed, with the first absent rank as `culprit` and 2**64 - 1 as `op_id`.
+An operation is one event a rank. `t_enqueue_ns` is when it was called: by each rank itself, where
+the ranks call one by one (`Fabric.rank`). The kinds of NOT_OPERATIONS tell of the fabric; their
+`op_id` is 2**64 - 1 where nothing else is said, and `rank` is -1 where they concern all:
+  open, close   of the fabric
+  peer_enable   a rank's device got access to the one that `path` names
+  segment       memory was allocated for a rank's signals and scratch: `bytes`
+  capture       operations were captured into a `weft.Graph`; `bytes` of one rank's vectors
+  copy          the host copied a rank's tensor, as it was not contiguous
+  wait          the host waited for the operation `op_id`
+  abort         by the user: the first one, before `recover`
+  recover       until the fabric could be used again
+  fault         an operation that not every rank came to in time, and that was never launched: of
+                the rank that noticed, with the first absent one as `culprit`
 """
 
 from __future__ import annotations
@@ -24,7 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["CAPACITY", "COLUMNS", "RECORD", "Events", "decode"]
+__all__ = ["CAPACITY", "COLUMNS", "NOT_OPERATIONS", "RECORD", "Events", "decode"]
 
 CAPACITY = 65536
 
@@ -33,6 +44,10 @@ KINDS = (
     "all_reduce", "copy", "wait", "peer_enable", "segment", "capture", "fault", "abort", "recover",
     "open", "close", "barrier", "reduce_scatter", "all_gather", "broadcast", "reduce", "all_to_all",
     "scatter", "gather", "send_recv", "graph",
+)  # fmt: skip
+NOT_OPERATIONS = frozenset(
+    ("open", "close", "peer_enable", "segment", "capture", "copy", "wait", "fault", "abort",
+     "recover")
 )  # fmt: skip
 DTYPES = (
     "bool", "uint8", "int8", "int16", "int32", "int64", "float8_e4m3fn", "float8_e5m2", "float16",
@@ -98,7 +113,7 @@ class Events:
     >>> with weft.Fabric("sim:2") as fab:
     ...     _ = fab.all_reduce([np.ones(4, np.float32) for _ in range(2)])
     ...     events = fab.events()
-    >>> ops = events.array[events.array["kind"] == "all_reduce"]
+    >>> ops = events.operations
     >>> ops["rank"].tolist(), ops["bytes"].tolist(), ops["dtype"].tolist()
     ([0, 1], [16, 16], ['float32', 'float32'])
     """
@@ -114,6 +129,11 @@ class Events:
     def dropped_total(self) -> int:
         """How many events have been overwritten since the fabric was opened."""
         return self.base_seq
+
+    @property
+    def operations(self) -> npt.NDArray[np.void]:
+        """The rows of `array` that tell of operations."""
+        return self.array[~np.isin(self.array["kind"], sorted(NOT_OPERATIONS))]
 
     def __len__(self) -> int:
         return len(self.array)

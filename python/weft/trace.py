@@ -1,6 +1,6 @@
 """Chrome trace JSON (ui.perfetto.dev, chrome://tracing) from events.
 
-One process a rank. Each has up to three tracks, since the clocks differ:
+One process a rank, and one for the fabric. Each has up to three tracks, since the clocks differ:
   host       times measured on the host clock
   device     times measured on the GPU, drawn from the moment of the launch on the host clock
   predicted  times from the link table of a simulated fabric, drawn from the moment of the launch
@@ -23,6 +23,7 @@ import numpy as np
 from weft import _weft
 from weft._config import setting
 from weft._errors import invalid
+from weft.events import NOT_OPERATIONS
 
 if TYPE_CHECKING:
     import os
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from weft.events import Events
     from weft.fabric import Fabric
 
-__all__ = ["record", "trace_document"]
+__all__ = ["FABRIC", "record", "trace_document"]
 
+FABRIC = 1024  # the process of what concerns no rank: viewers know no negative numbers
 _TRACKS = {"host": 0, "device": 1, "predicted": 2, "none": 3}
 _TRACK_NAMES = ("host (measured)", "device (measured)", "links (predicted)", "events")
 
@@ -43,7 +45,7 @@ def trace_document(events: Events, *, start_ns: int, first_seq: int = 0) -> dict
     drawn: list[dict[str, Any]] = []
     free_at: dict[tuple[int, int], int] = {}
     for row in rows:
-        track = (row["rank"], _TRACKS[row["clock"]])
+        track = (row["rank"] if row["rank"] >= 0 else FABRIC, _TRACKS[row["clock"]])
         begin = max(_begin(row), free_at.get(track, start_ns))
         duration = max(row["t_end_ns"] - row["t_start_ns"], 0)
         free_at[track] = begin + duration
@@ -66,12 +68,18 @@ def _begin(row: dict[str, Any]) -> int:
     return int(row["t_start_ns"] if on_host_clock else row["t_launch_ns"] or row["t_enqueue_ns"])
 
 
+def _category(row: dict[str, Any]) -> str:
+    if row["status"] == "failed":
+        return "fault"
+    return "fabric" if row["kind"] in NOT_OPERATIONS else "collective"
+
+
 def _drawn(
     row: dict[str, Any], track: tuple[int, int], start_us: float, duration_us: float
 ) -> dict[str, Any]:
     event: dict[str, Any] = {
         "name": row["kind"],
-        "cat": "fault" if row["status"] == "failed" else "collective",
+        "cat": _category(row),
         "pid": track[0],
         "tid": track[1],
         "ts": start_us,
@@ -85,7 +93,7 @@ def _drawn(
 def _names(events: Events, tracks: list[tuple[int, int]]) -> list[dict[str, Any]]:
     named: list[dict[str, Any]] = []
     for rank in sorted({rank for rank, _ in tracks}):
-        known = 0 <= rank < len(events.devices)
+        known = rank < len(events.devices)
         name = f"rank {rank} on {events.devices[rank]}" if known else "fabric"
         named.append(_metadata("process_name", rank, 0, {"name": name}))
         named.append(_metadata("process_sort_index", rank, 0, {"sort_index": rank}))

@@ -90,7 +90,7 @@ def test_a_rows_algorithm_and_blocks_run_and_are_told(spec: str, tmp_path: Path)
         data = tensors(fabric, 1 << 20)
         told = info(fabric.all_reduce(data, async_op=True))
         assert (told["algorithm"], told["blocks"]) == ("two_shot", 3)
-        event = fabric.events().array[-1]
+        event = fabric.events().operations[-1]
         assert event["blocks"] == 3
         assert all(bool((x == fabric.size).all()) for x in data)
         told = info(fabric.all_reduce(data, async_op=True, max_blocks=2))

@@ -99,7 +99,7 @@ def test_a_bucket_is_one_operation() -> None:
         work = fab.all_reduce(lists, async_op=True)
         work.wait()
         assert fab.stats()["operations"] == 1
-        assert len(fab.events().array) == 3  # one a rank
+        assert len(fab.events().operations) == 3  # one a rank
         assert work.info["algorithm"] == "two_shot"
         assert work.info["path"] == "zero_copy"
         assert work.info["bytes"] == fab.stats()["bytes"] == 50 * 4000

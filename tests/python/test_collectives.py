@@ -347,7 +347,7 @@ def test_info_and_events_name_what_ran(fabrics: Any) -> None:
         assert work.info["algorithm"] == "one_shot"
         assert work.info["protocol"] == "tokens"
         assert work.info["bytes"] == 3 * 5 * 8
-        events = fabric.events().array
+        events = fabric.events().operations
         assert set(events["kind"]) == {"all_gather"}
         assert set(events["op"]) == {""}
 

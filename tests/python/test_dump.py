@@ -22,9 +22,9 @@ def folders(target, count):
     """The dumps, once that many are complete; they are written by another thread."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        found = sorted(target.glob("*/topology.json"))
+        found = sorted(f for f in target.glob("weft-*") if f.suffix != ".part")
         if len(found) >= count:
-            return [file.parent for file in found]
+            return found
         time.sleep(0.01)
     pytest.fail(f"{sorted(target.rglob('*'))}")
 
@@ -50,7 +50,7 @@ def test_a_timeout_leaves_a_folder(tmp_path):
         assert fault["process"] == os.getpid()
         events = (folder / "events.jsonl").read_text().splitlines()
         assert json.loads(events[0])["schema"] == "weft.event/1"
-        assert json.loads(events[-1])["status"] == "failed"
+        assert "failed" in [json.loads(line)["status"] for line in events[1:]]
         assert json.loads((folder / "stats.json").read_text())["errors"] == {"CollectiveTimeout": 1}
         assert Topology.from_json(folder / "topology.json").size == 3
         assert "test_a_timeout_leaves_a_folder" in (folder / "stacks.txt").read_text()

@@ -6,6 +6,8 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 import weft
 from weft import events as events_module
-from weft.trace import trace_document
+from weft.trace import FABRIC, trace_document
 
 API_COLUMNS = [
     "seq", "op_id", "kind", "rank", "device", "stream", "algorithm", "protocol", "path", "dtype",
@@ -142,6 +144,7 @@ def test_a_trace_has_the_operations_of_its_block_alone(fabric, tmp_path):
         for event in document["traceEvents"]
         if event["name"] == "process_name"
     }
+    assert names.pop(FABRIC) == "fabric"  # which waited
     assert names == {rank: f"rank {rank} on sim:{rank}" for rank in range(3)}
 
 
@@ -205,8 +208,7 @@ def test_a_meeting_that_not_every_rank_came_to_is_an_event_and_a_failure(fabric)
     with pytest.raises(weft.CollectiveTimeout) as caught:
         fabric.rank(1).all_reduce(np.ones(4), timeout=0.1)
     assert caught.value.culprits == (0, 2)
-    (event,) = fabric.events().rows()
-    assert event["kind"] == "fault"
+    (event,) = (row for row in fabric.events().rows() if row["kind"] == "fault")
     assert event["status"] == "failed"
     assert (event["rank"], event["device"], event["culprit"]) == (1, 1, 0)
     assert event["op_id"] == 2**64 - 1
@@ -215,7 +217,8 @@ def test_a_meeting_that_not_every_rank_came_to_is_an_event_and_a_failure(fabric)
     assert fabric.stats()["failed"] == 1
     assert fabric.stats()["operations"] == 0
     document = trace_document(fabric.events(), start_ns=event["t_start_ns"])
-    assert [e["cat"] for e in document["traceEvents"] if e["ph"] == "X"] == ["fault"]
+    drawn = [e for e in document["traceEvents"] if e["ph"] == "X"]
+    assert [e["name"] for e in drawn if e["cat"] == "fault"] == ["fault"]
     fabric.recover()
     reduce_once(fabric)
     assert fabric.stats()["failed"] == 1
@@ -237,3 +240,87 @@ def test_tracing_without_events_is_refused_and_leaves_no_file(tmp_path):
     assert "InvalidArgument" in done.stderr
     assert "WEFT_EVENTS" in done.stderr
     assert not path.exists()
+
+
+def of_kind(fabric, kind):
+    return [row for row in fabric.events().rows() if row["kind"] == kind]
+
+
+def test_opening_tells_of_peers_and_memory(fabric):
+    peers = {(row["rank"], row["path"]) for row in of_kind(fabric, "peer_enable")}
+    assert peers == {(a, f"sim:{b}") for a in range(3) for b in range(3) if a != b}
+    segments = of_kind(fabric, "segment")
+    assert [row["rank"] for row in segments] == [0, 1, 2]
+    assert len({row["bytes"] for row in segments}) == 1
+    assert segments[0]["bytes"] > 1 << 20  # its scratch is part of it
+    (opened,) = of_kind(fabric, "open")
+    assert opened["rank"] == -1
+    assert opened["t_start_ns"] <= segments[0]["t_start_ns"] <= opened["t_end_ns"]
+
+
+def test_a_copy_of_a_tensor_that_is_not_contiguous_is_an_event(fabric):
+    reduce_once(fabric)
+    assert of_kind(fabric, "copy") == []
+    data = [np.ones((8, 2), np.float32)[:, 0] for _ in range(3)]
+    fabric.all_reduce(data)
+    copies = of_kind(fabric, "copy")
+    assert [(row["rank"], row["bytes"], row["path"]) for row in copies] == [
+        (rank, 32, "staged")
+        for rank in (0, 1, 2, 0, 1, 2)  # in, and back
+    ]
+
+
+def test_a_wait_of_the_host_is_an_event_of_its_operation(fabric):
+    data = [np.ones(1 << 20, np.float32) for _ in range(3)]
+    work = fabric.all_reduce(data, async_op=True)
+    work.wait()
+    work.wait()  # no longer
+    waits = of_kind(fabric, "wait")
+    op_id = int(fabric.events().operations["op_id"][-1])
+    assert [row["op_id"] for row in waits if row["op_id"] == op_id] in ([], [op_id])
+    with pytest.raises(weft.CollectiveTimeout):
+        fabric.rank(0).barrier(timeout=0.05)
+    fabric.recover()
+    fabric._native.plan_fault(1, 0, "delay", 0.05)
+    fabric.all_reduce([np.ones(8, np.float32) for _ in range(3)])
+    fabric._native.plan_fault(-1, -1, "none")
+    last = of_kind(fabric, "wait")[-1]
+    assert last["op_id"] == int(fabric.events().operations["op_id"][-1])
+    assert last["t_end_ns"] - last["t_start_ns"] > 0.02e9
+
+
+def test_an_abort_and_the_recovery_are_one_event_each(fabric):
+    fabric.abort()
+    fabric.abort()
+    fabric.recover()
+    fabric.recover()
+    (abort,), (recover,) = of_kind(fabric, "abort"), of_kind(fabric, "recover")
+    assert abort["t_start_ns"] == abort["t_end_ns"] <= recover["t_start_ns"] < recover["t_end_ns"]
+
+
+def test_a_capture_is_an_event_with_its_bytes(fabric):
+    data = [np.ones(8, np.float32) for _ in range(3)]
+    graph = weft.Graph()
+    with graph.capture(fabric):
+        fabric.all_reduce(data)
+        fabric.all_reduce(data)
+    (captured,) = of_kind(fabric, "capture")
+    assert captured["bytes"] == 64
+    graph.replay()
+    assert len(of_kind(fabric, "capture")) == 1
+
+
+def test_each_rank_tells_when_it_called(fabric):
+    def call(rank):
+        time.sleep(0.02 * rank)
+        fabric.rank(rank).barrier()
+
+    threads = [threading.Thread(target=call, args=(rank,)) for rank in (2, 0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    called = {row["rank"]: row["t_enqueue_ns"] for row in of_kind(fabric, "barrier")}
+    assert called[1] - called[0] > 0
+    assert called[2] - called[1] > 0
+    assert len({row["t_launch_ns"] for row in of_kind(fabric, "barrier")}) == 1

@@ -46,7 +46,7 @@ def ran(fabric, elements=100, dtype=np.float32, **arguments):
     work = fabric.all_reduce(tensors, async_op=True, **arguments)
     work.wait()
     assert work.outputs[0][-1] == fabric.size
-    event = fabric.events().array[-1]
+    event = fabric.events().operations[-1]
     assert event["algorithm"] in (work.info["algorithm"], work.info["algorithm"].encode())
     return work.info["algorithm"]
 

@@ -1,7 +1,9 @@
 // Random choices of the soak programs: the same from the same seed, on every machine.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 namespace weft::testing {
 

@@ -105,7 +105,7 @@ def _show(tables: dict[str, Any]) -> None:
             "from": "from", "to": "to", "bytes": "bytes", "transfers": "transfers",
             "busy us": "busy_us", "GB/s": "gbps",
         })  # fmt: skip
-        _show_stragglers(chunks["stragglers"])
+    _show_stragglers(tables["stragglers"])
     if not tables["events"]:
         note("weft: there are no events in it")
 
@@ -115,7 +115,8 @@ def _show_stragglers(found: dict[str, Any]) -> None:
         "straggler": "rank", "cause": "cause", "operations": "operations",
         "others waited us": "waited_us",
     })  # fmt: skip
-    note(f"weft: {found['held_up']} of {found['examined']} operations with chunks were held up")
+    if found["examined"]:
+        note(f"weft: {found['held_up']} of {found['examined']} operations were held up")
     if not found["complete"]:
         note("weft: the trace was too large to look at every operation with chunks")
 

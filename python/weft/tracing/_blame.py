@@ -129,21 +129,38 @@ def _explained(
         following = track.slices[i] if i < len(track.slices) else None
         if following is None or following.begin > at:
             until = part.end if following is None else min(following.begin, part.end)
-            _idle(track, i, at, until, tracks, by_cause, waiter)
-            at = until
+            at, deeper = _paused(part, i, at, until, tracks, by_cause, waiter)
+            further += deeper
             continue
         if not budget.spend():
             break
         until = min(following.end, part.end)
         if until > at:
             if following.name == "wait":
-                deeper = part.depth + 1
-                further += _followed(following, at, until, tracks, by_cause, waiter, deeper)
+                depth = part.depth + 1
+                further += _followed(following, at, until, tracks, by_cause, waiter, depth)
             else:
                 _work(following, at, until, tracks, by_cause, waiter)
             at = until
         i += 1
     return further
+
+
+def _paused(
+    part: _Part, i: int, begin: float, end: float, tracks: Tracks, by_cause: _ByCause, waiter: int
+) -> tuple[float, list[_Part]]:
+    """Explain what comes first of a time in which nothing is on the track, before its i-th slice:
+    the rank waited elsewhere, or it did not. When that ended, and what it waited for."""
+    waits = tracks.waits.get(part.rank)
+    j = waits.first_at(begin) if waits is not None else 0
+    if waits is not None and j < len(waits.slices):
+        wait = waits.slices[j]
+        if wait.begin <= begin:
+            end = min(end, wait.end)
+            return end, _followed(wait, begin, end, tracks, by_cause, waiter, part.depth + 1)
+        end = min(end, wait.begin)
+    _idle(tracks.tracks[part.rank, part.track], i, begin, end, tracks, by_cause, waiter)
+    return end, []
 
 
 def _idle(

@@ -97,7 +97,7 @@ def drawn_event(event: Any, trace: Trace) -> None:
         trace.slices.append(_slice(event))
     elif category == "chunk.flow" and phase in ("s", "f"):
         _arrow(event, trace.sent if phase == "s" else trace.seen)
-    elif category in ("collective", "fault") and phase in ("X", "i"):
+    elif category in ("collective", "fabric", "fault") and phase in ("X", "i"):
         args = _fields(event.get("args"), "args")
         duration = _time(event.get("dur"), "dur", 0.0) if phase == "X" else 0.0
         begin = _time(event.get("ts"), "ts", -LATEST)
@@ -150,6 +150,7 @@ def _operation(args: dict[str, Any], begin: float, duration: float) -> Operation
         protocol=texts["protocol"],
         path=texts["path"],
         blocks=_whole(args.get("blocks", 0), "blocks", NOBODY, LARGEST),
+        called_ns=_whole(args.get("t_enqueue_ns", 0), "t_enqueue_ns", -LARGEST, LARGEST),
     )
 
 

@@ -17,7 +17,10 @@ CHUNK_TRACK = 16  # the first track (tid) of a rank's chunks; see weft.chunks
 
 @dataclass(slots=True)
 class Operation:
-    """One event of one rank. `clock` is "none" for what has no duration."""
+    """One event of one rank. `clock` is "none" for what has no duration.
+
+    `called_ns`: when it was called, nanoseconds of the host's clock; 0: not known.
+    """
 
     kind: str
     algorithm: str
@@ -34,6 +37,7 @@ class Operation:
     protocol: str = ""
     path: str = ""
     blocks: int = 0
+    called_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -91,3 +95,8 @@ class Trace:
     def measured(self) -> list[Slice]:
         """The slices that sums are made of: what was predicted only where nothing else is there."""
         return [one for one in self.slices if one.clock != "predicted"] or self.slices
+
+    @property
+    def predicted(self) -> list[Slice]:
+        """The slices that were predicted."""
+        return [one for one in self.slices if one.clock == "predicted"]

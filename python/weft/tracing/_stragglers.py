@@ -3,6 +3,7 @@
 Causes as they are told:
   late start       the rank's first chunk begins late against the others
   slow at step k   it paused before step k, or its moves there took much longer than its peers'
+  late call        of ranks that call one by one it called long after the others (`_calls`)
   slow link a->b   from signal to data seen, or every move on that one link, takes much longer than
                    on others
 A rank that sends to one other alone, as in a ring, may itself be what makes all its moves slow:
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.tracing._blame import MUCH, Blame, Budget, Cause, blame
+from weft.tracing._calls import late_calls
 from weft.tracing._links import Link, between
 from weft.tracing._rows import Slice, Trace
 from weft.tracing._tracks import Tracks, received_by
 
-__all__ = ["LEAST_SHARE", "MOST_VERDICTS", "stragglers"]
+__all__ = ["LEAST_SHARE", "MOST_VERDICTS", "predicted_stragglers", "stragglers"]
 
 LEAST_SHARE = 0.1  # of an operation's time, that some rank must have waited for the cause
 MOST_VERDICTS = 1000  # operations told one by one; the worst come first
@@ -42,30 +44,43 @@ def stragglers(trace: Trace) -> dict[str, Any]:
     overall: a row for each straggler: rank, cause, step, link, in how many operations, and how long
     the other ranks waited for it there, all of them together (waited_us); the worst first.
     operations: the same of single operations, with the longest that one rank waited (delay_us).
-    examined and held_up count operations; complete is False where a trace was too large to be
-    looked at as a whole.
+    examined and held_up count operations, of those with chunks and those whose ranks called one by
+    one; complete is False where a trace was too large to be looked at as a whole.
     """
+    called, late = late_calls(trace)
+    examined, complete, verdicts = _examine(trace, trace.measured)
+    return _report(examined + called, complete, verdicts + late)
+
+
+def predicted_stragglers(trace: Trace) -> dict[str, Any]:
+    """The same of what was predicted: which links, or ranks, of the machine are slow."""
+    return _report(*_examine(trace, trace.predicted))
+
+
+def _examine(trace: Trace, slices: list[Slice]) -> tuple[int, bool, list[dict[str, Any]]]:
+    """How many operations were looked at, whether all were, and what was found."""
     received = received_by(trace)
     by_operation: dict[tuple[int, str], list[Slice]] = defaultdict(list)
-    for one in trace.measured:
+    for one in slices:
         by_operation[one.op_id, one.algorithm].append(one)
     budget = Budget()
     verdicts: list[dict[str, Any]] = []
-    complete, examined = True, 0
-    for (op_id, algorithm), slices in by_operation.items():
-        tracks = Tracks(slices, received)
+    for examined, ((op_id, algorithm), own) in enumerate(by_operation.items()):
+        tracks = Tracks(own, received)
         found = blame(tracks, budget)
         if not found.complete:
-            complete = False
-            break
-        examined += 1
+            return examined, False, verdicts
         verdict = _verdict(tracks, found)
         if verdict is not None:
             verdicts.append({"op_id": op_id, "algorithm": algorithm} | verdict)
+    return len(by_operation), True, verdicts
+
+
+def _report(examined: int, complete: bool, verdicts: list[dict[str, Any]]) -> dict[str, Any]:
     verdicts.sort(key=lambda row: -row["waited_us"])
     return {
         "examined": examined,
-        "held_up": len(verdicts),
+        "held_up": len({row["op_id"] for row in verdicts}),
         "complete": complete,
         "overall": _overall(verdicts),
         "operations": verdicts[:MOST_VERDICTS],

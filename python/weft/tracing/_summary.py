@@ -7,19 +7,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from weft.events import NOT_OPERATIONS
 from weft.tracing import _links
 from weft.tracing._rows import NO_OPERATION, NOBODY, Operation, Slice, Trace
-from weft.tracing._stragglers import stragglers
+from weft.tracing._stragglers import predicted_stragglers, stragglers
 
 __all__ = ["MOST_FAULTS", "SCHEMA", "summary"]
 
 SCHEMA = "weft.trace-summary/1"
 MOST_FAULTS = 1000  # told one by one
-
-#: Kinds of events that are no operations of a rank, and so no part of its time.
-_NOT_OPERATIONS = frozenset(
-    ("open", "close", "peer_enable", "segment", "capture", "fault", "abort", "recover")
-)
 
 
 def summary(trace: Trace) -> dict[str, Any]:
@@ -29,8 +25,8 @@ def summary(trace: Trace) -> dict[str, Any]:
     (of one rank's vectors), failed, and p50_us, p99_us and max_us of its longest rank; None where
     no time was told. ranks: operations, time_us, failed, and, where there are chunks, waiting_us,
     moving_us and signalling_us, of all blocks together. faults: who noticed, and the culprit (None:
-    not known). chunks: None where the trace has none; else slices, links (see docs/traces.md) and
-    stragglers.
+    not known). stragglers: who held up operations, and why. chunks: None where the trace has none;
+    else slices, links and what was predicted of both. docs/traces.md says more.
     """
     faults = [one for one in trace.operations if one.failed]
     return {
@@ -46,6 +42,7 @@ def summary(trace: Trace) -> dict[str, Any]:
         "ranks": _ranks(trace),
         "faults_total": len(faults),
         "faults": [_fault(one) for one in faults[:MOST_FAULTS]],
+        "stragglers": stragglers(trace),
         "chunks": _chunks(trace),
     }
 
@@ -118,7 +115,7 @@ def _ranks(trace: Trace) -> list[dict[str, Any]]:
             continue
         rank = ranks[one.rank]
         rank.failed += one.failed
-        if one.kind not in _NOT_OPERATIONS:
+        if one.kind not in NOT_OPERATIONS:
             rank.operations += 1
             rank.time += one.duration
     for part in trace.measured:
@@ -151,6 +148,13 @@ def _fault(one: Operation) -> dict[str, Any]:
     }
 
 
+def _predicted(trace: Trace) -> dict[str, Any] | None:
+    slices = trace.predicted
+    if not slices:
+        return None
+    return {"links": _links.rows(slices), "stragglers": predicted_stragglers(trace)}
+
+
 def _chunks(trace: Trace) -> dict[str, Any] | None:
     if not trace.slices:
         return None
@@ -162,5 +166,5 @@ def _chunks(trace: Trace) -> dict[str, Any] | None:
         "slices": len(slices),
         "clocks": dict(clocks),
         "links": _links.rows(trace.measured),
-        "stragglers": stragglers(trace),
+        "predicted": _predicted(trace),
     }

@@ -16,8 +16,9 @@ def sections(summary: dict[str, Any], over_time: bool) -> list[str]:
     """The tables; with a canvas for the links over time if there is something to draw."""
     parts = _facts(summary)
     chunks = summary["chunks"]
+    if summary["stragglers"]["examined"] or not summary["stragglers"]["complete"]:
+        parts += _stragglers(summary["stragglers"])
     if chunks is not None:
-        parts += _stragglers(chunks["stragglers"])
         parts += _links(chunks["links"], over_time)
     parts += ["<h2>Operations</h2>", *_operations(summary["operations"])]
     parts += ["<h2>Ranks</h2>", *_ranks(summary["ranks"], chunks is not None)]

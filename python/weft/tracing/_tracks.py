@@ -71,6 +71,14 @@ class Tracks:
             self.tracks[one.rank, one.track].slices.append(one)
         for track in self.tracks.values():
             track.sort()
+        #: Of what was predicted: all waits of a rank. It does one thing after the other, and is
+        #: drawn on several tracks because what it sent is under way meanwhile.
+        self.waits: dict[int, Track] = {}
+        for one in slices:
+            if one.clock == "predicted" and one.name == "wait":
+                self.waits.setdefault(one.rank, Track()).slices.append(one)
+        for track in self.waits.values():
+            track.sort()
         self.ranks = sorted({rank for rank, _ in self.tracks})
         self.starts: dict[int, float] = {}
         for (rank, _), track in self.tracks.items():
@@ -156,10 +164,9 @@ def _sort(one: Slice) -> tuple[str, bool]:
 def received_by(trace: Trace) -> dict[int, Received]:
     """How each wait of a trace ended, by `id()` of its slice: by its arrow, else by the last
     signal of the same piece that its source sent it before it ended."""
-    ends = {
-        (arrow.rank, arrow.track, round(1e3 * arrow.time)): number
-        for number, arrow in trace.seen.items()
-    }
+    ends: _Ends = defaultdict(list)
+    for number, arrow in trace.seen.items():
+        ends[arrow.rank, arrow.track, round(1e3 * arrow.time)].append(number)
     result: dict[int, Received] = {}
     without = []
     for one in trace.slices:
@@ -175,15 +182,17 @@ def received_by(trace: Trace) -> dict[int, Received]:
     return result
 
 
-def _sent(
-    wait: Slice, ends: Mapping[tuple[int, int, int], int | str], sent: Mapping[int | str, Arrow]
-) -> Arrow | None:
+# The arrows that end at a time, in nanoseconds, on a track: waits may end together.
+_Ends = dict[tuple[int, int, int], list[int | str]]
+
+
+def _sent(wait: Slice, ends: _Ends, sent: Mapping[int | str, Arrow]) -> Arrow | None:
     nanoseconds = round(1e3 * wait.end)
     for near in (0, -1, 1):  # the same time, added up in another order
-        number = ends.get((wait.rank, wait.track, nanoseconds + near))
-        if number is not None:
+        for number in ends.get((wait.rank, wait.track, nanoseconds + near), ()):
             found = sent.get(number)
-            return found if found is not None and found.rank == wait.source else None
+            if found is not None and found.rank == wait.source:
+                return found
     return None
 
 

@@ -33,7 +33,7 @@ def test_the_screen_shows_operations_ranks_faults_links_and_the_straggler(path):
     assert any(line[:3] == ["0", "1", str(6 << 20)] for line in lines)
     assert any(line[:4] == ["2", "late", "start", "1"] for line in lines)
     assert "9 older events were dropped" in result.stderr
-    assert "1 of 1 operations with chunks were held up" in result.stderr
+    assert "1 of 1 operations were held up" in result.stderr
 
 
 def test_the_same_as_json_to_stdout_and_to_a_file(path, tmp_path):
@@ -41,7 +41,7 @@ def test_the_same_as_json_to_stdout_and_to_a_file(path, tmp_path):
     assert printed.exit_code == 0
     tables = json.loads(printed.stdout)
     assert tables["schema"] == "weft.trace-summary/1"
-    assert tables["chunks"]["stragglers"]["overall"][0]["cause"] == "late start"
+    assert tables["stragglers"]["overall"][0]["cause"] == "late start"
     written = weft(path, "--json", str(tmp_path / "out"))
     assert written.stdout == ""
     assert json.loads((tmp_path / "out").read_text()) == tables

@@ -14,7 +14,7 @@ LATE = 200.0  # us, where a move takes 10
 
 
 def stragglers(events):
-    return tracing.summary(tracing.parse(text(events)))["chunks"]["stragglers"]
+    return tracing.summary(tracing.parse(text(events)))["stragglers"]
 
 
 def told(events):
