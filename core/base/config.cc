@@ -10,6 +10,7 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "core/base/error.h"
@@ -43,25 +44,47 @@ struct Allowed {
 }
 enum class Audience { user, internal };
 
+// Of the character that `text` begins with, as UTF-8; 0 where none does.
+std::size_t character_bytes(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? unsigned{static_cast<unsigned char>(text[i])} : 0u;
+  };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  const std::size_t bytes = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  // Keeps out spellings that are too long, surrogates, and what lies beyond Unicode.
+  const unsigned low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+  const unsigned high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+  if (lead < 0xc2 || lead > 0xf4 || byte(1) < low || byte(1) > high) return 0;
+  for (std::size_t i = 2; i < bytes; ++i) {
+    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
+  }
+  return bytes;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t bytes = character_bytes(text);
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
+  }
+  return true;
+}
+
 // The text, if it is UTF-8; else with \xNN for every byte that is not ASCII.
 std::string printable(std::string_view text) {
+  if (is_utf8(text)) return std::string(text);
   constexpr char kDigits[] = "0123456789abcdef";
   std::string escaped;
-  bool valid = true;
-  std::size_t following = 0;  // bytes that the character still has
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x80) {
-      valid = valid && following == 0;
       escaped += c;
-      continue;
+    } else {
+      escaped += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
     }
-    const bool continues = byte < 0xc0;
-    valid = valid && continues == (following > 0) && byte != 0xc0 && byte != 0xc1 && byte < 0xf5;
-    following = continues ? following - (following > 0) : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
-    escaped += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
   }
-  return valid && following == 0 ? std::string(text) : escaped;
+  return escaped;
 }
 
 std::string range_text(const char* noun, const Allowed& allowed) {
@@ -136,9 +159,8 @@ template <class Value>
 void assign(Value& field, const char* name, const std::string& text, const Allowed& allowed,
             std::vector<ParsedConfig::Problem>& problems) {
   if (text.empty()) return;
-  const std::string shown = printable(text);
-  if (shown != text) {
-    problems.push_back({name, concat(name, " is '", shown, "', but must be UTF-8")});
+  if (!is_utf8(text)) {
+    problems.push_back({name, concat(name, " is '", printable(text), "', but must be UTF-8")});
     return;
   }
   if (const std::optional<Value> value = parse_value(text, allowed, field)) {
@@ -189,6 +211,7 @@ std::string unknown_warning(const std::string& variable) {
   std::string nearest;
   std::size_t least = 4;  // more than three edits are another word
   for (const std::string& name : known_names()) {
+    if (variable.size() >= name.size() + least) continue;  // whose distance would take long
     const std::size_t distance = edit_distance(variable, name);
     if (distance < least) {
       least = distance;
@@ -236,8 +259,9 @@ std::string problem_of(const ParsedConfig& parsed, std::string_view name) {
 
 ParsedConfig examine_config(const Environment& environment) {
   ParsedConfig parsed;
+  std::set<std::string_view> seen;
   for (const auto& [name, text] : environment) {
-    if (!name.starts_with(kPrefix)) continue;
+    if (!name.starts_with(kPrefix) || !seen.insert(name).second) continue;
     if (std::find(kBuildVariables.begin(), kBuildVariables.end(), name) != kBuildVariables.end()) {
       continue;
     }

@@ -4,7 +4,8 @@
 //   1. A value that its row does not allow is Error(config), naming variable, value and what is
 //      allowed; only config_entries() shows it instead. An empty variable counts as not set.
 //   2. An unknown WEFT_* variable changes nothing but config_warnings().
-//   3. Arguments of the API win over variables; this is the callers' part.
+//   3. Of a variable that is there twice the first counts, as for the C library.
+//   4. Arguments of the API win over variables; this is the callers' part.
 //
 // Thread-safe, provided nobody changes the environment during the first use.
 #pragma once

@@ -92,6 +92,16 @@ def test_config_shows_the_table_and_then_names_the_unusable_variable(monkeypatch
     assert [(row["name"], row["value"]) for row in bad] == [(name, None)]
 
 
+@pytest.mark.parametrize("garbage", [b"\xff", b"\xed\xa0\x80", b"\xe0\x80\x80"])
+def test_a_value_that_is_no_utf8_is_an_error_that_shows_its_bytes(monkeypatch, garbage):
+    text = garbage.decode(errors="surrogateescape")
+    done = in_new_process(
+        {"WEFT_DEVICES": text}, monkeypatch, "-c", "import weft; weft.Fabric('sim:2')"
+    )
+    shown = "".join(f"\\x{byte:02x}" for byte in garbage)
+    assert f"ConfigError: WEFT_DEVICES is '{shown}', but must be UTF-8" in done.stderr
+
+
 def test_an_unknown_variable_warns_once(monkeypatch):
     code = "import warnings; warnings.simplefilter('always'); import weft; import weft.fabric"
     done = in_new_process({"WEFT_TIMEOUTS": "3"}, monkeypatch, "-c", code)

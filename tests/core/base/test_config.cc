@@ -78,6 +78,31 @@ TEST_CASE("garbage is an error that names variable, value and what is allowed") 
         "WEFT_EVENTS is 'maybe', but must be 1, true, yes, on, 0, false, no or off");
 }
 
+TEST_CASE("what is no UTF-8 is an error, and shown as bytes") {
+  CHECK(refusal("WEFT_DEVICES", "sim:\xff") == "WEFT_DEVICES is 'sim:\\xff', but must be UTF-8");
+  // Cut off, spelt too long, a surrogate, beyond Unicode: Python would read none of them.
+  for (const char* bad : {"\x80", "\xe2\x82", "\xc0\x80", "\xe0\x80\x80", "\xf0\x80\x80\x80",
+                          "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80"}) {
+    CAPTURE(bad);
+    CHECK(refusal("WEFT_DEVICES", bad) != "accepted");
+    CHECK(warning(concat("WEFT_", bad)).find("\\x") != std::string::npos);
+  }
+  for (const char* good :
+       {"\xc3\xbc", "\xed\x9f\xbf", "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+    CHECK(parsed("WEFT_DEVICES", good).devices == good);
+  }
+}
+
+TEST_CASE("of a variable that is there twice the first counts") {
+  const ParsedConfig good = examine_config({{"WEFT_TIMEOUT", "5"}, {"WEFT_TIMEOUT", "soon"}});
+  CHECK(good.values.timeout == 5.0);
+  CHECK(good.problems.empty());
+  const ParsedConfig bad = examine_config({{"WEFT_TIMEOUT", "soon"}, {"WEFT_TIMEOUT", "5"}});
+  CHECK(bad.values.timeout == 30.0);
+  CHECK(bad.problems.size() == 1);
+  CHECK(examine_config({{"WEFT_X", "1"}, {"WEFT_X", "1"}}).warnings.size() == 1);
+}
+
 TEST_CASE("nothing but a whole number in range is a number") {
   for (const char* bad :
        {"0", "-1", "inf", "nan", "1e999", "1s", " 1", "1 ", "0x10", "1,5", "+1"}) {
