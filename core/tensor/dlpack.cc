@@ -107,7 +107,8 @@ Span import_span(const View& view, DType dtype, const Layout& layout) {
   if (__builtin_mul_overflow(extent.low, item, &low) ||
       __builtin_mul_overflow(extent.high - extent.low, item, &bytes) ||
       __builtin_add_overflow(address, view.byte_offset, &first) ||
-      __builtin_add_overflow(first, low, &begin) || __builtin_add_overflow(begin, bytes, &end)) {
+      __builtin_add_overflow(first, low, &begin) || __builtin_add_overflow(begin, bytes, &end) ||
+      begin == 0) {  // the null address is no memory's
     fail(ErrorCode::size_overflow, "shape ", layout.str(), " at byte offset ", view.byte_offset,
          " leaves the address space");
   }

@@ -148,6 +148,14 @@ TEST_CASE("shapes, strides and spans that cannot be are refused") {
   expect_refused(big, [](View& view) { view.byte_offset = ~std::uint64_t{0} - 3; });
 }
 
+TEST_CASE("memory that would begin at the null address is refused") {
+  expect_refused(ErrorCode::size_overflow, [](dlpack::View& view) {
+    view.data = reinterpret_cast<void*>(16);
+    view.strides[0] = -2;
+    view.strides[1] = -1;
+  });
+}
+
 TEST_CASE("devices that are not there are refused") {
   using View = dlpack::View;
   const ErrorCode bad = ErrorCode::invalid_argument;
