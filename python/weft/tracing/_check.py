@@ -10,7 +10,7 @@ from typing import Any
 
 from weft.tracing._rows import CHUNK_TRACK, NOBODY, Arrow, Operation, Slice, Trace
 
-__all__ = ["Fault", "drawn_event", "dropped", "names", "recorded_event", "short_text"]
+__all__ = ["Fault", "drawn_event", "dropped", "names", "quoted", "recorded_event", "short_text"]
 
 LONGEST_TEXT = 200  # characters of a name in an event
 MOST_RANKS = 1024
@@ -36,6 +36,11 @@ def short_text(value: Any, name: str) -> str:
     if not value.isascii() and any(0xD800 <= ord(c) < 0xE000 for c in value):
         raise Fault(f"{name} holds a lone surrogate, which is no character")
     return _INTERNED(value)
+
+
+def quoted(text: str) -> str:
+    """The beginning of a file's text, for a message of one line that a terminal only shows."""
+    return '"' + "".join(c if c.isprintable() else "?" for c in text[:40]) + '"'
 
 
 def _shown(value: Any) -> str:
@@ -131,9 +136,9 @@ def _operation(args: dict[str, Any], begin: float, duration: float) -> Operation
     if not texts["kind"]:
         raise Fault("kind is missing")
     if texts["clock"] not in CLOCKS:
-        raise Fault(f'clock must be one of {", ".join(CLOCKS)}, not "{texts["clock"]:.40}"')
+        raise Fault(f"clock must be one of {', '.join(CLOCKS)}, not {quoted(texts['clock'])}")
     if texts["status"] not in ("ok", "failed"):
-        raise Fault(f'status must be ok or failed, not "{texts["status"]:.40}"')
+        raise Fault(f"status must be ok or failed, not {quoted(texts['status'])}")
     return Operation(
         kind=texts["kind"],
         algorithm=texts["algorithm"],
@@ -158,12 +163,12 @@ def _slice(event: dict[str, Any]) -> Slice:
     args = _fields(event.get("args"), "args")
     name = short_text(event.get("name"), "name")
     if name not in SLICES:
-        raise Fault(f'the name of a chunk\'s slice must be wait, move or signal, not "{name:.40}"')
+        raise Fault(f"the name of a chunk's slice must be wait, move or signal, not {quoted(name)}")
     begin = _time(event.get("ts"), "ts", -LATEST)
     _whole(args.get("block"), "block", 0, MOST_BLOCKS - 1)
     clock = short_text(args.get("clock"), "clock")
     if clock not in CLOCKS:
-        raise Fault(f'clock must be one of {", ".join(CLOCKS)}, not "{clock:.40}"')
+        raise Fault(f"clock must be one of {', '.join(CLOCKS)}, not {quoted(clock)}")
     return Slice(
         name=name,
         rank=_whole(event.get("pid"), "pid", 0, MOST_RANKS - 1),
@@ -193,7 +198,7 @@ def _arrow(event: dict[str, Any], ends: dict[int | str, Arrow]) -> None:
     elif isinstance(number, bool) or not isinstance(number, int) or abs(number) > 2**64:
         raise Fault(f"id must be a text or a whole number of 64 bits, not {_shown(number)}")
     if number in ends:
-        raise Fault(f"id {number} is there twice")
+        raise Fault(f"id {quoted(str(number))} is there twice")
     ends[number] = Arrow(
         rank=_whole(event.get("pid"), "pid", 0, MOST_RANKS - 1),
         track=_track(event),

@@ -113,7 +113,8 @@ def lines(scan: Position) -> Trace:
     header, end = scan.value()
     schema = header.get("schema")
     if schema != LINES_SCHEMA:
-        raise Fault(f'the schema is "{schema!s:.40}", and {LINES_SCHEMA} is the one that is read')
+        told = _check.quoted(str(schema))
+        raise Fault(f"the schema is {told}, and {LINES_SCHEMA} is the one that is read")
     result = Trace(scan.name, LINES_SCHEMA)
     result.devices = _check.names(header.get("devices", []), "devices")
     result.dropped = _check.dropped(header.get("dropped_total", 0), "dropped_total")
@@ -190,7 +191,8 @@ def _members(scan: Position) -> Iterator[str]:
 
 def _own(other: dict[str, Any], result: Trace) -> None:
     """Enter what the file says of itself. Foreign if that is not weft's."""
-    told = other.get("otherData", {})
+    told = other.get("otherData")
+    told = told if isinstance(told, dict) else {}
     schema = told.get("schema")
     if schema != SCHEMA:
         raise Foreign(_whose(other, schema))
@@ -202,7 +204,7 @@ def _own(other: dict[str, Any], result: Trace) -> None:
 
 def _whose(other: dict[str, Any], schema: Any) -> str:
     if isinstance(schema, str) and schema.startswith("weft."):
-        return f'the schema is "{schema:.40}", and {SCHEMA} is the one that is read'
+        return f"the schema is {_check.quoted(schema)}, and {SCHEMA} is the one that is read"
     if "deviceProperties" in other or "schemaVersion" in other:
         return "a trace of PyTorch's profiler (Kineto), not of weft"
     if "traceEvents" in other or "otherData" in other or "displayTimeUnit" in other:

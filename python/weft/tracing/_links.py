@@ -15,6 +15,7 @@ from weft.tracing._rows import NOBODY, Slice
 
 __all__ = ["Link", "between", "rows", "rows_over_time", "union"]
 
+LEAST = 1e-6  # microseconds; traces tell nanoseconds, and what is less makes rates no double holds
 Link = tuple[int, int]  # from, to
 Span = tuple[float, float]
 
@@ -44,7 +45,7 @@ def rows(slices: list[Slice]) -> list[dict[str, Any]]:
     """Of each link: bytes, transfers, how long it was busy, and the rate while it was.
 
     Transfers of several blocks at once are busy once. `gbps` is 10^9 bytes per second; None where
-    no time was told.
+    no time was told, or less than LEAST.
     """
     moves = _by_link(slices)
     result = []
@@ -58,7 +59,7 @@ def rows(slices: list[Slice]) -> list[dict[str, Any]]:
                 "bytes": count,
                 "transfers": len(moves[link]),
                 "busy_us": busy,
-                "gbps": count / busy / 1e3 if busy > 0 else None,
+                "gbps": count / busy / 1e3 if busy >= LEAST else None,
             }
         )
     return result

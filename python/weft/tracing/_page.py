@@ -50,7 +50,9 @@ def page(trace: Trace, summary: dict[str, Any]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     data = _drawing(trace)
-    title = f"weft trace: {escape(Path(trace.file).name)}"
+    # A file's name may be no UTF-8, as a page has to be.
+    name = Path(trace.file).name.encode(errors="replace").decode()
+    title = f"weft trace: {escape(name)}"
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

@@ -119,6 +119,22 @@ def test_rates_over_time_add_up_to_what_was_moved():
         assert moved == pytest.approx(4 << 20, rel=0.01)
 
 
+def test_a_move_too_short_for_a_rate_has_none():
+    move = next(event for event in chunks(2) if event.get("name") == "move")
+    move["ts"], move["dur"], move["args"]["bytes"] = 0.0, 1e-320, 2**63 - 1
+    (link,) = tracing.summary(tracing.parse(text([move])))["chunks"]["links"]
+    assert link["gbps"] is None
+    assert data_of(page_of(text([move])))["items"]
+
+
+def test_a_page_of_a_file_whose_name_is_no_utf8_can_be_written(tmp_path):
+    file = tmp_path / "a\udcff.json"
+    file.write_text(text([operation()]))
+    trace = tracing.read(file)
+    page = tracing.page(trace, tracing.summary(trace))
+    assert b"<title>weft trace: a?.json</title>" in page.encode()
+
+
 def test_the_straggler_and_the_links_are_in_the_tables():
     page = page_of(text(chunks(4, way={(2, 3): 300.0})))
     assert "slow link 2-&gt;3" in page

@@ -213,6 +213,31 @@ def test_arrows_that_meet_twice_are_refused():
     assert "tid must be" in refused(text([arrow | {"tid": 2}]))
 
 
+def test_what_a_file_says_of_itself_that_is_no_object_is_none_of_wefts():
+    for told in ("5", "null", '"weft.trace/1"', "[]"):
+        content = '{"traceEvents": [], "otherData": ' + told + "}"
+        assert "Chrome trace of another tool" in refused(content)
+
+
+HOSTILE = "weft.\ud800\x1b[2J\n\u2028"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"traceEvents": [], "otherData": {"schema": HOSTILE}}),
+        json.dumps({"schema": f"weft.event/{HOSTILE}"}),
+        text([operation(clock=HOSTILE[6:])]),
+        text([operation(status=HOSTILE[6:])]),
+        text(
+            [{"ph": "s", "cat": "chunk.flow", "pid": 0, "tid": 16, "ts": 1, "id": "\x1b[2J\n"}] * 2
+        ),
+    ],
+)
+def test_a_refusal_is_one_line_that_a_terminal_only_shows(content):
+    assert refused(content).isprintable()
+
+
 def test_the_line_of_what_is_wrong_is_told():
     lines = ['{"schema": "weft.event/1"}', '{"kind": "copy"}']
     assert refused("\n".join(lines), "e.jsonl").startswith("e.jsonl:2:1: t_enqueue_ns must be")
