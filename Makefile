@@ -2,7 +2,8 @@
 #   make demo      build, then the main job: data-parallel training on every GPU or 4 simulated ones
 #   make test      build, then every test but the slow ones
 # Variables: PYTHON (makes .venv; runs gpu-check as it is), WEFT_CUDA=auto|on|off,
-# WEFT_CUDA_ARCHITECTURES, STRESS (rounds), FUZZ_SECONDS, SEEDS, ARGS (added to the command that a target ends in).
+# WEFT_CUDA_ARCHITECTURES, STRESS (rounds), FUZZ_SECONDS, FUZZ (targets), SEEDS, ARGS (added to the
+# command that a target ends in).
 PYTHON ?= python3
 STRESS ?= 200
 FUZZ_SECONDS ?= 60
@@ -25,7 +26,7 @@ WITH_TESTS := -C cmake.define.WEFT_TESTS=$(if $(DOCTEST),ON,OFF)
 export PATH := $(BIN):$(PATH)
 
 .PHONY: help demo test test-slow lint locks format docs stubs bench stress soak fuzz models gpu-check clean \
-        venv build-demo build-test build-lint build-fuzz
+        venv build-demo build-test build-lint build-fuzz fuzz-topology fuzz-trace fuzz-dlpack fuzz-config
 
 help:
 	@sed -n '/^# Every/,/^PYTHON/{/^#/s/^# \{0,1\}//p}' Makefile
@@ -80,13 +81,31 @@ soak: build-test
 	$(BIN)/python bench/soak.py $(BUILD)/tests/weft_soak --seeds $(SEEDS) --json build/soak.json
 	$(BIN)/python bench/soak.py $(BUILD)/tests/weft_faults --seeds $(SEEDS) --json build/faults.json
 
-# Topology files nobody vouches for, FUZZ_SECONDS long; what fails is kept in build/fuzz/.
+# What nobody vouches for: topology files, FUZZ_SECONDS long, and beside them trace files, DLPack
+# structs and environments, a quarter of that each. FUZZ="dlpack config": these alone. What fails is
+# kept in build/fuzz/. The C++ ones need Clang and its runtimes (Debian: clang-19 libclang-rt-19-dev).
+FUZZ ?= topology trace dlpack config
+FUZZERS := build/fuzzers
+FUZZ_QUARTER = $$(($(FUZZ_SECONDS) / 4))
+fuzz_corpora = build/fuzz/$(1) tests/fuzz/corpus/$(1) -artifact_prefix=build/fuzz/$(1)-
 build-fuzz: venv
 	$(INSTALL) $(WITH_TESTS) -e '.[fuzz]'
+	$(if $(filter dlpack config,$(FUZZ)),PYTHONPATH=tests $(BIN)/python -m fuzz.build $(FUZZERS))
 fuzz: build-fuzz
-	mkdir -p build/fuzz/topology
-	$(BIN)/python tests/fuzz/topology.py build/fuzz/topology tests/fuzz/corpus/topology \
-	  tests/topology/machines -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ $(ARGS)
+	mkdir -p $(addprefix build/fuzz/,$(FUZZ))
+	$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target $(FUZZ:%=fuzz-%)
+fuzz-topology:
+	$(BIN)/python tests/fuzz/topology.py $(call fuzz_corpora,topology) tests/topology/machines \
+	  -max_total_time=$(FUZZ_SECONDS) $(ARGS)
+fuzz-trace:
+	$(BIN)/python tests/fuzz/trace.py $(call fuzz_corpora,trace) \
+	  -max_total_time=$(FUZZ_QUARTER) $(ARGS)
+fuzz-dlpack:
+	$(FUZZERS)/tests/fuzz/weft_fuzz_dlpack $(call fuzz_corpora,dlpack) \
+	  -max_total_time=$(FUZZ_QUARTER) $(ARGS)
+fuzz-config:
+	$(FUZZERS)/tests/fuzz/weft_fuzz_config $(call fuzz_corpora,config) \
+	  -dict=tests/fuzz/config.dict -max_total_time=$(FUZZ_QUARTER) $(ARGS)
 
 # The protocols' models, all their states; needs spin (Debian: spin). --quick: less than a minute.
 models:

@@ -13,15 +13,15 @@ from weft.topology import Topology
 
 __all__ = ["check"]
 
-LONGEST = 1.0  # seconds
+LONGEST = 1.0  # seconds of the processor: what else runs on the machine is no fault of the input
 
 
 def check(data: bytes) -> None:
     """Raise AssertionError where the property does not hold for `data`."""
     text = data.decode("utf-8", "surrogateescape")
-    start = time.perf_counter()
+    start = time.thread_time()
     machine = parse(text)
-    took = time.perf_counter() - start
+    took = time.thread_time() - start
     assert took < LONGEST, f"{took:.1f} s"
     if machine is not None:
         check_round_trip(machine)

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CORPUS = "tests/fuzz/corpus/"  # whose files need be no UTF-8
 CPP = (".h", ".cc", ".cu", ".cuh")
 Files = dict[str, str]
 
@@ -30,7 +31,7 @@ def project_files() -> Files:
         if path.is_file() and not path.is_symlink():
             data = path.read_bytes()
             if b"\0" not in data[:8192]:
-                files[name] = data.decode()
+                files[name] = data.decode(errors="replace" if name.startswith(CORPUS) else "strict")
     return files
 
 
