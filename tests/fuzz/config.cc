@@ -4,13 +4,15 @@
 // What must hold
 //   1. Nothing is thrown but Error(config), and that where there is a problem: the first one.
 //   2. A problem tells variable, value and what is allowed, and leaves the default in force; values
-//      are within what their row allows. A variable that is there twice counts once, the first.
+//      are what their text says, and within what their row allows. A variable that is there twice
+//      counts once, the first.
 //   3. A value that was taken, printed, is taken again and is the same.
 //   4. Unknown WEFT_* variables, and they alone, are warned about, once each.
 //   5. All texts that come out are UTF-8: Python could not show others.
 #include "core/base/config.h"
 
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -93,10 +95,24 @@ std::string printed(Number value) {
   return {text.data(), result.ptr};
 }
 
-bool is_number(bool) { return true; }
-bool is_number(const std::string&) { return true; }
-bool is_number(std::int64_t) { return true; }
-bool is_number(double value) { return std::isfinite(value); }
+// Whether the whole of a text spells a value, by what C makes of it.
+bool spells(const std::string& text, std::int64_t value) {
+  char* end = nullptr;
+  return std::strtoll(text.c_str(), &end, 10) == value && *end == '\0';
+}
+bool spells(const std::string& text, double value) {
+  char* end = nullptr;
+  return std::isfinite(value) && std::strtod(text.c_str(), &end) == value && *end == '\0';
+}
+bool spells(const std::string& text, bool value) {
+  std::string lower = text;
+  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string words = value ? " 1 true yes on " : " 0 false no off ";
+  return words.find(' ' + lower + ' ') != std::string::npos;
+}
+bool spells(const std::string& text, const std::string& value) {
+  return text == value && is_utf8(value);
+}
 
 Environment environment_of(std::string_view text) {
   Environment all;
@@ -124,7 +140,6 @@ void check_row(const char* name, Value Config::* field, const Allowed& allowed,
   const Value initial = Config().*field;
   const auto found = given.find(name);
   const bool is_set = found != given.end() && !found->second.empty();
-  require(is_number(value), "numbers are finite");
   if (const ParsedConfig::Problem* problem = problem_of(parsed, name)) {
     require(is_set, "what is not set is no problem");
     require(value == initial, "a problem leaves the default in force");
@@ -139,6 +154,7 @@ void check_row(const char* name, Value Config::* field, const Allowed& allowed,
     require(value == initial, "what is not set has its default");
     return;
   }
+  require(spells(found->second, value), "a value is what its text says");
   require(allowed(value), "a value that was taken is allowed");
   const ParsedConfig again = parse_config({{name, printed(value)}});
   require(again.values.*field == value, "a value that was taken goes round");
@@ -179,11 +195,7 @@ void check_messages(const ParsedConfig& parsed, const std::map<std::string, std:
     require(names.insert(problem.name).second, "a variable has one problem");
     require(is_utf8(problem.message), "a problem's message is UTF-8");
   }
-  for (const std::string& warning : parsed.warnings) require(is_utf8(warning), "warnings too");
-  for (const auto* text :
-       {&parsed.values.devices, &parsed.values.sim_topology, &parsed.values.tuning}) {
-    require(is_utf8(*text), "and so are values");
-  }
+  for (const std::string& warning : parsed.warnings) require(is_utf8(warning), "so are warnings");
 }
 
 void check_parsing(const Environment& environment, const ParsedConfig& examined) {

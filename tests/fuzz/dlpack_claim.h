@@ -139,7 +139,10 @@ class Claim {
 
   void look_at_span(const dlpack::View& view) {
     if (elements_ == 0) return;
-    if (!view.data) fault(ErrorCode::invalid_argument);
+    if (!view.data) {
+      fault(ErrorCode::invalid_argument);
+      return;
+    }
     Wide low = 0;
     Wide high = 1;
     for (std::size_t d = 0; d < sizes_.size(); ++d) {
