@@ -139,16 +139,17 @@ class Claim {
 
   void look_at_span(const dlpack::View& view) {
     if (elements_ == 0) return;
-    if (!view.data) {
-      fault(ErrorCode::invalid_argument);
-      return;
-    }
     Wide low = 0;
     Wide high = 1;
     for (std::size_t d = 0; d < sizes_.size(); ++d) {
       // Far is beyond any address, and the sum of all dimensions still fits.
       const Wide reach = std::clamp((Wide{sizes_[d]} - 1) * strides_[d], -kFar, kFar);
       (reach < 0 ? low : high) += reach;
+    }
+    if (high - low > kMost) fault(ErrorCode::size_overflow);
+    if (!view.data) {
+      fault(ErrorCode::invalid_argument);
+      return;
     }
     const Wide item = item_bytes(*dtype_);
     first_ = Wide{reinterpret_cast<std::uintptr_t>(view.data)} + view.byte_offset;
