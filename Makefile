@@ -26,7 +26,8 @@ WITH_TESTS := -C cmake.define.WEFT_TESTS=$(if $(DOCTEST),ON,OFF)
 export PATH := $(BIN):$(PATH)
 
 .PHONY: help demo test test-slow lint locks format docs stubs bench stress soak fuzz models gpu-check clean \
-        venv build-demo build-test build-lint build-fuzz fuzz-topology fuzz-trace fuzz-dlpack fuzz-config
+        venv build-demo build-test build-lint build-fuzz fuzz-topology fuzz-trace fuzz-dlpack \
+        fuzz-config
 
 help:
 	@sed -n '/^# Every/,/^PYTHON/{/^#/s/^# \{0,1\}//p}' Makefile

@@ -57,7 +57,7 @@ def main(folder: str) -> int:
     if clang is None:
         sys.stderr.write(
             "fuzz: the C++ targets (dlpack, config) were not built: no clang++ here has libFuzzer "
-            "(Debian: clang-19 libclang-rt-19-dev)\n"
+            '(Debian: clang-19 libclang-rt-19-dev); FUZZ="topology trace" leaves them out\n'
         )
         return 2
     return build(clang, folder)
