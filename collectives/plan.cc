@@ -45,6 +45,8 @@ void settle(const fabric::Fabric& fabric, std::span<const Stream> streams) {
 struct Staged {
   std::vector<Tensor> inputs;  // empty: nothing is staged
   std::vector<Tensor> outputs;
+  std::int32_t tensors = 0;  // that are copied; one in place is, before and after
+  std::int64_t bytes = 0;
 
   Staged(fabric::Fabric& fabric, const Request& request, std::span<const Stream> streams) {
     const auto any = [](std::span<const Tensor> tensors) {
@@ -64,8 +66,10 @@ struct Staged {
   }
   bool any() const { return !inputs.empty(); }
 
-  static Tensor stage(fabric::Fabric& fabric, const Tensor& tensor, std::size_t i, bool fill) {
+  Tensor stage(fabric::Fabric& fabric, const Tensor& tensor, std::size_t i, bool fill) {
     if (!needs_staging(tensor)) return tensor;
+    ++tensors;
+    bytes += tensor.layout().elements() * item_bytes(tensor.dtype());
     Tensor copy = Tensor::empty(tensor.layout().sizes(), tensor.dtype(), tensor.device());
     if (fill) copy_and_record(fabric, copy, tensor, i);
     return copy;
@@ -226,12 +230,12 @@ void fill_plan(fabric::Fabric& fabric, const Request& request, const CallOptions
   add_wishes(fabric, plan);
 }
 
-void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan, bool staged,
-               fabric::OperationInfo& info) {
+void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan,
+               const Staged& staged, fabric::OperationInfo& info) {
   info.kind = request.kind().event;
   info.kind_name = request.name();
   info.algorithm = name(plan.algorithm);
-  info.path = staged ? "staged" : plan.world.value() == 1 ? "local" : "zero_copy";
+  info.path = staged.any() ? "staged" : plan.world.value() == 1 ? "local" : "zero_copy";
   info.dtype = static_cast<std::uint8_t>(plan.dtype);
   if (request.kind().reduces) info.op = static_cast<std::uint8_t>(plan.op);
   info.protocol = static_cast<std::uint8_t>(plan.protocol);
@@ -239,6 +243,8 @@ void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan,
   info.joint = fabric.backend() == DeviceKind::cuda && plan.algorithm == Algorithm::copy_engine;
   info.blocks = plan.tiling.blocks;
   info.timeout_ns = plan.limits.timeout_ns;
+  info.staged_tensors = staged.tensors;
+  info.staged_bytes = staged.bytes;
   if (info.bytes == 0) return;
   info.add_link_bytes = add_link_bytes;
   if (fabric.backend() == DeviceKind::sim) info.predicted_ns = predicted_ns(fabric, plan);
@@ -246,9 +252,9 @@ void fill_info(fabric::Fabric& fabric, const Request& request, const Plan& plan,
 
 // Fills the operation: plan, works, what must stay alive. May throw; nothing has been launched yet.
 void prepare(fabric::Fabric& fabric, const Request& request, const CallOptions& options,
-             const Selection& selected, bool staged, fabric::Operation& operation) {
+             const Selection& selected, const Staged& staged, fabric::Operation& operation) {
   // A capture may have begun since the tensors were staged.
-  if (staged && operation.is_recorded()) refuse_recording(request);
+  if (staged.any() && operation.is_recorded()) refuse_recording(request);
   operation.set_arrivals(options.arrivals);
   Plan& plan = operation.params<Plan>();
   fill_plan(fabric, request, options, selected, operation, plan);
@@ -302,7 +308,7 @@ std::shared_ptr<fabric::Operation> start(fabric::Fabric& fabric, const Request& 
   }
   const Selection selected = select(fabric, placed, options);
   auto operation = fabric.launch(
-      [&](fabric::Operation& op) { prepare(fabric, placed, options, selected, staged.any(), op); },
+      [&](fabric::Operation& op) { prepare(fabric, placed, options, selected, staged, op); },
       options.streams);
   if (staged.any()) write_back(fabric, request, staged, options, *operation);
   return operation;

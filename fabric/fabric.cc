@@ -394,6 +394,13 @@ void Fabric::close() {
   record_event({.kind = EventKind::close, .begin_ns = begin});
 }
 
+std::optional<std::string> Fabric::poison_cause() const {
+  if (forked()) return std::nullopt;
+  const MutexLock lock(state_mutex_);
+  if (state_ != State::poisoned) return std::nullopt;
+  return poison_cause_->message();
+}
+
 bool Fabric::closed() const {
   if (forked()) return true;  // it cannot be used
   const MutexLock lock(state_mutex_);

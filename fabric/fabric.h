@@ -135,6 +135,10 @@ class Fabric {
   // A fabric does not survive fork(): its threads are not in the child. There every call is refused
   // (FabricClosed), closing does nothing, and what open() gave is never destroyed.
   void check_usable() const;
+  // Finds out what has ended, unless a launch is under way just now. Waits for no operation.
+  void notice_ended();
+  // What the fabric was poisoned by, until recover().
+  std::optional<std::string> poison_cause() const;
   // Calls f() while nothing is in flight and nothing is launched; false: the deadline came first.
   bool while_idle(Deadline deadline, FunctionRef<void()> f);
   // Have the ranks been told to leave, by a fault or an abort, and not recovered since?

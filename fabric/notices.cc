@@ -27,7 +27,7 @@ void Fabric::record_event(const Notice& notice) noexcept {
 
 // Of no operation that has a number: a meeting that not every rank came to, a caller's graph.
 void Fabric::record_fault(const Error& error, Rank rank, std::int64_t since_ns) {
-  stats_.add_failure(error.code());
+  stats_.add_fault(error.code());
   const auto& culprits = error.context().culprits;
   record_event({.kind = EventKind::fault,
                 .begin_ns = since_ns,

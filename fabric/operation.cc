@@ -208,8 +208,13 @@ void Operation::decide(std::optional<Error> device_error) {
     fabric_.stats_.add_empty();
   } else {
     const OperationTotals totals{
-        info_.kind_name, info_.algorithm, info_.bytes, end_ns - launch_ns_,
-        static_cast<double>(std::max<std::int64_t>(info_.predicted_ns, 0)) * 1e-9};
+        info_.kind_name,
+        info_.algorithm,
+        info_.bytes,
+        end_ns - launch_ns_,
+        static_cast<double>(std::max<std::int64_t>(info_.predicted_ns, 0)) * 1e-9,
+        info_.staged_tensors,
+        info_.staged_bytes};
     fabric_.stats_.add_operation(totals, [&](std::span<std::int64_t> link_bytes) {
       if (info_.add_link_bytes) info_.add_link_bytes(params_.data(), link_bytes);
     });

@@ -48,6 +48,8 @@ struct OperationInfo {
   std::int32_t blocks = 0;
   std::int64_t timeout_ns = 0;     // of each device wait
   std::int64_t predicted_ns = -1;  // simulated fabrics
+  std::int32_t staged_tensors = 0;
+  std::int64_t staged_bytes = 0;
   // Rank 0's work enqueues for all ranks, ordered by events between devices.
   bool joint = false;
   // Adds what the operation moves to world x world totals; gets the parameter block.

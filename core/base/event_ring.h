@@ -97,6 +97,9 @@ class EventRing {
   // Stores a copy with the next sequence number. Takes no lock; never throws.
   void record(EventRecord event) noexcept;
 
+  // How many there have been.
+  std::uint64_t recorded() const { return next_.load(std::memory_order_relaxed); }
+
   struct Snapshot {
     std::vector<EventRecord> events;
     std::uint64_t base_seq = 0;

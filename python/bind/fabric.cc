@@ -5,6 +5,7 @@
 //      library.
 #include "fabric/fabric.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -135,7 +136,12 @@ nb::dict kind_row(const fabric::KindTotals& totals) {
 }
 
 nb::dict stats_of(Fabric& fabric) {
-  const fabric::StatsSnapshot totals = fabric.stats().snapshot();
+  fabric::StatsSnapshot totals;
+  {
+    const nb::gil_scoped_release released;
+    fabric.notice_ended();
+    totals = fabric.stats().snapshot();
+  }
   const bool simulated = fabric.backend() == DeviceKind::sim;
   nb::dict row;
   row["operations"] = totals.operations;
@@ -145,6 +151,15 @@ nb::dict stats_of(Fabric& fabric) {
   row["seconds"] = simulated ? totals.predicted_seconds : totals.seconds;
   row["predicted"] = simulated;
   row["host_seconds"] = totals.seconds;
+  row["in_flight"] = totals.in_flight;
+  row["peak_in_flight"] = totals.peak_in_flight;
+  nb::dict staged;
+  staged["tensors"] = totals.staged_tensors;
+  staged["bytes"] = totals.staged_bytes;
+  row["staged"] = staged;
+  const std::uint64_t events = fabric.events().recorded();
+  row["events_recorded"] = events;
+  row["events_dropped"] = events - std::min(events, EventRing::kCapacity);
   row["ranks"] = nb::cast(totals.rank_operations);
   nb::dict links;
   const auto world = static_cast<std::size_t>(fabric.world().value());
@@ -196,7 +211,9 @@ void bind_fabric(nb::module_& module) {
       .def("recover", &Fabric::recover, Released())
       .def("close", &Fabric::close, Released())
       .def("stats", stats_of)
-      .def("reset_stats", [](Fabric& f) { f.stats().reset(); })
+      .def(
+          "reset_stats", [](Fabric& f) { f.stats().reset(); }, Released())
+      .def_prop_ro("poison_cause", &Fabric::poison_cause, Released())
       .def("events", events_of);
   bind_graph(module, type);
   bind_collectives(type);

@@ -239,14 +239,27 @@ class Fabric(Collectives):
         ranks (operations of each), links (bytes from rank to rank, `{"0->1": 1024}`), kinds (of
         each kind of operation and algorithm that was not empty: operations, failed, bytes,
         host_seconds, and p50_us and p99_us of the host's times, to 2 %, None of none), errors
-        (failures by the name of their error, `{"CollectiveTimeout": 1}`). A replay of a
-        `weft.Graph` is one operation; what was captured into a graph of the caller's own is not
-        counted.
+        (failures by the name of their error, `{"CollectiveTimeout": 1}`), staged (of operations
+        without error, `tensors` that were copied before or after because they were not contiguous
+        or not aligned, and their `bytes`; one in place is copied twice). A replay of a `weft.Graph`
+        is one operation; what was captured into a graph of the caller's own is not counted.
+
+        Besides, in_flight (operations that were launched and have not ended), peak_in_flight (the
+        most at once), and, not touched by `reset_stats()`, events_recorded and events_dropped (of
+        these, those that have been overwritten). All are of one moment: what was launched is in
+        operations, failed or in_flight. Does not wait for operations.
+
+        >>> import numpy as np, weft
+        >>> with weft.Fabric("sim:2") as fab:
+        ...     _ = fab.all_reduce([np.ones((4, 2))[:, 0] for rank in range(2)])
+        ...     stats = fab.stats()
+        >>> stats["operations"], stats["in_flight"], stats["peak_in_flight"], stats["staged"]
+        (1, 0, 1, {'tensors': 4, 'bytes': 128})
         """
         return dict(self._native.stats())
 
     def reset_stats(self) -> None:
-        """Set every total of `stats()` to 0."""
+        """Set every total of `stats()` to 0, and peak_in_flight to in_flight."""
         self._native.reset_stats()
 
     def events(self) -> Events:
