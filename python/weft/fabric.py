@@ -55,6 +55,9 @@ class Fabric(Collectives):
     shipped with; None: what WEFT_TUNING says, else the file at its default place if there is one.
     dump: a folder, in which every timeout leaves one of its own: events, statistics, topology, the
     stacks of all threads. None is WEFT_DUMP, "" none. OSError where it cannot be made.
+    stats: a folder, in which a thread of this process writes the statistics of its open fabrics
+    twice a second, for `weft stats` (docs/statistics.md). None is WEFT_STATS, "" none. OSError as
+    above.
 
     Raises InvalidArgument (it says what there is), ConfigError (also on CUDA with more than one
     rank while CUDA_LAUNCH_BLOCKING is set, under which ranks would wait for each other for ever),
@@ -88,6 +91,7 @@ class Fabric(Collectives):
         scratch: int | None = None,
         tuning: str | os.PathLike[str] | None = None,
         dump: str | os.PathLike[str] | None = None,
+        stats: str | os.PathLike[str] | None = None,
     ) -> None:
         names = resolve(devices)
         seconds = seconds_or_default(timeout, float(str(setting("WEFT_TIMEOUT"))))
@@ -109,6 +113,8 @@ class Fabric(Collectives):
             raise invalid(f"scratch is a number of bytes from 64 KiB to 64 GiB, not {scratch!r}")
         dump = str(setting("WEFT_DUMP")) if dump is None else dump
         folder = target_folder(dump) if dump else None
+        stats = str(setting("WEFT_STATS")) if stats is None else stats
+        published = target_folder(stats) if stats else None
         where = place(tuning)
         tables = where.tables()
         self._native = _weft.Fabric(names, seconds, native, size)
@@ -117,6 +123,11 @@ class Fabric(Collectives):
         self._in_flight = InFlight(self._native, seconds)
         self._stream_ordered = self._native.backend == "cuda"
         self._dumper = None if folder is None else Dumper(self, folder)
+        self._published = None
+        if published is not None:
+            from weft._publish import publish
+
+            self._published = publish(self, published)
 
     # What it is
 
@@ -317,6 +328,8 @@ class Fabric(Collectives):
             self._dumper.stop()
         self._native.close()
         self._in_flight.settle(1.0)  # all have ended, unless a device is lost
+        if self._published is not None:
+            self._published.withdraw()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise invalid("a fabric cannot be copied or pickled; use the one object everywhere")

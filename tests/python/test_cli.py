@@ -20,7 +20,17 @@ def run(*args):
 def test_help_lists_every_command():
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("bench", "config", "demo", "doctor", "topo", "trace", "tune", "version"):
+    for command in (
+        "bench",
+        "config",
+        "demo",
+        "doctor",
+        "stats",
+        "topo",
+        "trace",
+        "tune",
+        "version",
+    ):
         assert f"\n  {command} " in result.stdout
         assert run(command, "--help").exit_code == 0
 

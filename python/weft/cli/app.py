@@ -14,7 +14,7 @@ from weft import _weft
 
 __all__ = ["ExitCode", "app", "exit_code"]
 
-_COMMANDS = ("bench", "config", "demo", "doctor", "topo", "trace", "tune", "version")
+_COMMANDS = ("bench", "config", "demo", "doctor", "stats", "topo", "trace", "tune", "version")
 
 
 class ExitCode:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-__all__ = ["STDOUT", "check_target", "file_option", "note", "stdout_console", "write_bytes",
-           "write_data"]  # fmt: skip
+__all__ = ["STDOUT", "check_target", "file_option", "note", "show_each", "stdout_console",
+           "write_bytes", "write_data"]  # fmt: skip
 
 STDOUT = "-"
 
@@ -54,11 +54,12 @@ class _OutputError(click.ClickException):
 
 def write_data(target: str, text: str) -> None:
     """Write `text` to stdout or to the file `target`. ExitCode.OUTPUT where it fails."""
+    text = text if text.endswith("\n") or not text else text + "\n"
     if target == STDOUT:
-        click.echo(text, nl=not text.endswith("\n"))
+        click.echo(text, nl=False)
         return
     try:
-        Path(target).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         raise _OutputError(f"cannot write {target}: {error.strerror}") from error
     note(f"wrote {target}")
@@ -94,3 +95,19 @@ def stdout_console() -> Console:
     if sys.stdout is None:  # closed by the caller, who wants no data
         return Plain(quiet=True)
     return Plain() if sys.stdout.isatty() else Plain(width=160)
+
+
+def show_each(pictures: Iterable[RenderableType]) -> None:
+    """On a terminal one picture that changes, else one after the other."""
+    console = stdout_console()
+    if sys.stdout is None or not sys.stdout.isatty():
+        for picture in pictures:
+            console.print(picture)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        return
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        for picture in pictures:
+            live.update(picture, refresh=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weft.cli.output import note, stdout_console
+from weft.cli.output import note, show_each
 from weft.topology import counters
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def watch(
     silent = _why_silent(first)
     if silent is not None:
         note(f"weft: {silent}")
-    _show(_tables(first, interval, count, read, sleep))
+    show_each(_tables(first, interval, count, read, sleep))
     return True
 
 
@@ -129,21 +128,6 @@ def _tables(
         yield _table(rates(first, before, now))
         before = now
         done += 1
-
-
-def _show(tables: Iterator[Table]) -> None:
-    console = stdout_console()
-    if sys.stdout is None or not sys.stdout.isatty():
-        for table in tables:
-            console.print(table)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        return
-    from rich.live import Live
-
-    with Live(console=console, auto_refresh=False) as live:
-        for table in tables:
-            live.update(table, refresh=True)
 
 
 def _table(rows: list[Row]) -> Table:
