@@ -326,6 +326,13 @@ def looks(capsys, folder, *changes):
     return capsys.readouterr()
 
 
+def two_states(**stats):
+    """One of 4 s ago, and one that is exactly 2 s later, with these statistics."""
+    first = document(seconds=-4)
+    later = datetime.datetime.fromisoformat(first["time"]) + datetime.timedelta(seconds=2)
+    return first, document(fabrics=[fabric_row(**stats)]) | {"time": later.isoformat()}
+
+
 def rates(text):
     """Operations a second, and GB/s of a link, of each look that has them."""
     return (
@@ -336,10 +343,8 @@ def rates(text):
 
 
 def test_rates_are_of_what_happened_between_two_states(tmp_path, capsys):
-    put(tmp_path, document(seconds=-4))
-    faster = document(seconds=-2, fabrics=[
-        fabric_row(operations=32, failed=4, links={"0->1": 11 * 10**9})
-    ])  # fmt: skip
+    first, faster = two_states(operations=32, failed=4, links={"0->1": 11 * 10**9})
+    put(tmp_path, first)
     said = looks(capsys, tmp_path, lambda: put(tmp_path, faster), lambda: None)
     # 22 operations and 6 * 10^9 bytes in 2 s; a look that brings nothing new leaves them.
     assert rates(said.out) == ([11.0, 11.0], ["3.00", "3.00"])
@@ -347,10 +352,8 @@ def test_rates_are_of_what_happened_between_two_states(tmp_path, capsys):
 
 
 def test_a_total_that_fell_was_reset(tmp_path, capsys):
-    put(tmp_path, document(seconds=-4))
-    reset = document(seconds=-2, fabrics=[
-        fabric_row(operations=2, failed=0, links={"0->1": 10**9})
-    ])  # fmt: skip
+    first, reset = two_states(operations=2, failed=0, links={"0->1": 10**9})
+    put(tmp_path, first)
     said = looks(capsys, tmp_path, lambda: put(tmp_path, reset))
     assert rates(said.out) == ([1.0], ["0.50"])
 
