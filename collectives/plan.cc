@@ -49,25 +49,37 @@ struct Staged {
   std::int64_t bytes = 0;
 
   Staged(fabric::Fabric& fabric, const Request& request, std::span<const Stream> streams) {
-    const auto any = [](std::span<const Tensor> tensors) {
-      return std::any_of(tensors.begin(), tensors.end(), needs_staging);
-    };
     const auto empty = [](const Tensor& tensor) {
       return !tensor.defined() || tensor.layout().elements() == 0;
     };
     if (std::all_of(request.inputs.begin(), request.inputs.end(), empty)) return;
-    if (!any(request.inputs) && !any(request.outputs)) return;
+    if (!is_needed(request)) return;
     if (fabric.capturing() || fabric.are_capturing(streams)) refuse_recording(request);
     settle(fabric, streams);
     for (std::size_t r = 0; r < request.inputs.size(); ++r) {
-      inputs.push_back(stage(fabric, request.inputs[r], r, true));
-      outputs.push_back(stage(fabric, request.outputs[r], r, false));
+      const bool given = stages_input(request, r);
+      const bool got = stages_output(request, r);
+      inputs.push_back(given ? stage(fabric, request.inputs[r], r, true) : request.inputs[r]);
+      outputs.push_back(got ? stage(fabric, request.outputs[r], r, false) : request.outputs[r]);
     }
   }
   bool any() const { return !inputs.empty(); }
 
+  // What a collective does not look at is not copied, and above all not written back.
+  static bool stages_input(const Request& request, std::size_t r) {
+    return request.has_input(r) && needs_staging(request.inputs[r]);
+  }
+  static bool stages_output(const Request& request, std::size_t r) {
+    return request.has_output(r) && needs_staging(request.outputs[r]);
+  }
+  static bool is_needed(const Request& request) {
+    for (std::size_t r = 0; r < request.inputs.size(); ++r) {
+      if (stages_input(request, r) || stages_output(request, r)) return true;
+    }
+    return false;
+  }
+
   Tensor stage(fabric::Fabric& fabric, const Tensor& tensor, std::size_t i, bool fill) {
-    if (!needs_staging(tensor)) return tensor;
     ++tensors;
     bytes += tensor.layout().elements() * item_bytes(tensor.dtype());
     Tensor copy = Tensor::empty(tensor.layout().sizes(), tensor.dtype(), tensor.device());
@@ -76,7 +88,7 @@ struct Staged {
   }
   void write_back(fabric::Fabric& fabric, const Request& request) const {
     for (std::size_t r = 0; r < outputs.size(); ++r) {
-      if (!needs_staging(request.outputs[r])) continue;
+      if (!stages_output(request, r)) continue;
       copy_and_record(fabric, request.outputs[r], outputs[r], r);
     }
   }

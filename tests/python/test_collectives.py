@@ -238,6 +238,19 @@ def call_all_ranks(
     return results
 
 
+@pytest.mark.parametrize("out", [False, True])
+def test_a_reduce_leaves_the_views_of_other_ranks_alone(fabrics: Any, out: bool) -> None:
+    rooms = [np.full((40, 2), rank + 1) for rank in range(3)]
+    views = [room[:, 0] for room in rooms]
+    got = np.zeros((40, 2), np.int64)[:, 0]
+    given = [views[0], got, views[2]] if out else None
+    fabrics(3).reduce(views, root=1, out=given)
+    assert ((got if out else views[1]) == 6).all()
+    for rank in (0, 2):
+        assert (rooms[rank] == rank + 1).all()
+    assert (rooms[1][:, 1] == 2).all()
+
+
 def test_every_collective_from_the_ranks_own_threads(fabrics: Any) -> None:
     fabric = fabrics(3)
     x = [np.arange(6.0) + 10 * r for r in range(3)]
