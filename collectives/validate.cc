@@ -136,7 +136,7 @@ class Sizes {
   void check_output(int rank, const Tensor& tensor) const {
     std::optional<std::int64_t> length;
     if (!request_.call.splits.empty()) length = rows(rank, n_);
-    if (request_.kind().shapes == Shapes::joined) length = shape_.empty() ? n_ : shape_[0] * n_;
+    if (request_.kind().shapes == Shapes::joined) length = shape_.empty() ? n_ : joined_rows();
     if (request_.kind().shapes == Shapes::split) length = shape_[0] / n_;
     check(rank, "output", tensor, length);
   }
@@ -146,9 +146,20 @@ class Sizes {
   std::int64_t rows(int begin, int stride) const {
     std::int64_t sum = 0;
     for (int i = 0; i < n_; ++i) {
-      sum += request_.call.splits[static_cast<std::size_t>(begin + i * stride)];
+      const auto at = static_cast<std::size_t>(begin + i * stride);
+      if (__builtin_add_overflow(sum, request_.call.splits[at], &sum)) {
+        fail(ErrorCode::size_overflow, request_.name(), ": splits add up to more than 2^63 - 1");
+      }
     }
     return sum;
+  }
+  std::int64_t joined_rows() const {
+    std::int64_t rows = 0;
+    if (__builtin_mul_overflow(shape_[0], static_cast<std::int64_t>(n_), &rows)) {
+      fail(ErrorCode::size_overflow, request_.name(), ": ", n_, " tensors of shape ",
+           request_.first_input().layout().str(), " have more than 2^63 - 1 rows");
+    }
+    return rows;
   }
   void check(int rank, const char* what, const Tensor& tensor,
              std::optional<std::int64_t> length) const {
@@ -213,6 +224,12 @@ struct Place {
     const std::string where = place == kNoPlace ? "" : concat(" at place ", place);
     return concat("rank ", rank, "'s ", what, where);
   }
+
+  // Which of its bytes lie where the other's may lie too.
+  std::string shared_with(const Place& other) const {
+    return concat("bytes ", std::max(begin, other.begin) - begin, " to ",
+                  std::min(end, other.end) - begin);
+  }
 };
 
 void check_apart(const char* name, std::span<Place> used) {
@@ -224,7 +241,9 @@ void check_apart(const char* name, std::span<Place> used) {
     for (std::size_t j = i + 1; j < used.size() && used[j].begin < used[i].end; ++j) {
       if (!tensors_overlap(*used[i].tensor, *used[j].tensor)) continue;
       refuse(ErrorCode::alias, used[j].rank,
-             concat(name, ": ", used[i].str(), " and ", used[j].str(), " share memory"));
+             concat(name, ": ", used[i].str(), " and ", used[j].str(),
+                    " share memory: ", used[i].shared_with(used[j]), " of the one, ",
+                    used[j].shared_with(used[i]), " of the other"));
     }
   }
 }

@@ -90,6 +90,19 @@ std::vector<std::vector<bool>> peer_access(const Fabric& fabric) {
   return rows;
 }
 
+// The device of some rank, or host memory.
+void check_member(const Fabric& fabric, const char* what, const Tensor& tensor) {
+  const DeviceId id = tensor.device();
+  bool member = id.kind == DeviceKind::cpu;
+  for (int r = 0; r < fabric.world().value(); ++r) {
+    member = member || fabric.device(Rank(r)).id() == id;
+  }
+  if (member) return;
+  throw Error(ErrorCode::device_mismatch,
+              concat("copy: the ", what, " is on ", id.str(), ", and no rank is"),
+              {.device = id.str()});
+}
+
 void copy(Fabric& fabric, nb::handle from, nb::handle to) {
   fabric.check_usable();
   if (fabric.capturing()) {
@@ -98,6 +111,8 @@ void copy(Fabric& fabric, nb::handle from, nb::handle to) {
   }
   const Tensor source = import_tensor(from, 0, Alignment::any);
   const Tensor target = import_tensor(to, 0, Alignment::any);
+  check_member(fabric, "source", source);
+  check_member(fabric, "target", target);
   const nb::gil_scoped_release released;
   copy_tensor(target, source);
 }

@@ -6,6 +6,7 @@ checked there, before anything is launched.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
     "is_bucket",
     "member_list",
     "rank_number",
+    "row_counts",
     "stream_handle",
     "stream_handles",
     "text",
@@ -86,6 +88,22 @@ def rank_number(what: str, value: object, size: int) -> int:
     if number is None or not 0 <= number < size:
         raise invalid(f"{what} must be a rank from 0 to {size - 1}, not {value!r}")
     return number
+
+
+def row_counts(row: Any, rank: int, devices: Sequence[str]) -> list[int]:
+    """The rows that `rank` gives each rank. InvalidArgument, which names it, unless they are one
+    whole number from 0 on for each, and fewer than 2^63 in all."""
+    ranks = len(devices)
+    what = f"splits: rank {rank}'s must be {ranks} whole numbers from 0 on"
+    try:
+        numbers = [operator.index(x) for x in row]
+    except TypeError:
+        raise invalid(f"{what}, and {row!r} is not", rank=rank, device=devices[rank]) from None
+    if len(numbers) != ranks:
+        raise invalid(f"{what}, not {len(numbers)}", rank=rank, device=devices[rank])
+    if min(numbers) < 0 or sum(numbers) >= 1 << 63:
+        raise invalid(f"{what}, and {row!r} is not", rank=rank, device=devices[rank])
+    return numbers
 
 
 def arguments(

@@ -167,8 +167,9 @@ class Fabric(Collectives):
         """Copy the elements of `src` into `dst`: tensors of one shape and dtype, of any two ranks.
 
         Blocks until it is done. On CUDA it follows what is on the default streams of both devices,
-        and so all streams but the non-blocking ones. ShapeMismatch, DTypeMismatch, ReadOnlyBuffer,
-        and InvalidArgument while a `weft.Graph` captures the fabric: a copy is not recorded.
+        and so all streams but the non-blocking ones. ShapeMismatch, DTypeMismatch, AliasError,
+        ReadOnlyBuffer, DeviceMismatch for the memory of a device that no rank is on, and
+        InvalidArgument while a `weft.Graph` captures the fabric: a copy is not recorded.
 
         >>> import numpy as np, weft
         >>> with weft.Fabric("sim:2") as fab:

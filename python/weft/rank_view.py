@@ -8,7 +8,6 @@ waits already, or when it is made.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
@@ -18,12 +17,13 @@ from weft._call import (
     current_streams,
     grouping,
     rank_number,
+    row_counts,
     stream_handle,
     text,
     wait_seconds,
 )
 from weft._errors import invalid
-from weft._outputs import empty_like_kind, joined, split
+from weft._outputs import empty_like_kind, joined, shape_of, split
 from weft.work import Work
 
 if TYPE_CHECKING:
@@ -215,8 +215,8 @@ class RankView:
         with self._refusals:
             if splits is not None and out is None:
                 raise invalid("all_to_all with splits needs out=")
-            output = empty_like_kind(tensor, tuple(tensor.shape)) if out is None else out  # type: ignore[attr-defined]
-            particular = {} if splits is None else {"splits": [operator.index(s) for s in splits]}
+            output = empty_like_kind(tensor, shape_of(tensor)) if out is None else out
+            particular = {} if splits is None else {"splits": self._splits(splits)}
         result: T | Work = self._collective("all_to_all", tensor, output, options, **particular)
         return result
 
@@ -322,6 +322,9 @@ class RankView:
                     device=self.device,
                 )
         return list(tensor), None if out is None else list(out)
+
+    def _splits(self, splits: object) -> list[int]:
+        return row_counts(splits, self.index, self._fabric._devices)
 
     def _stream_handle(self, stream: object, tensor: object) -> int | None:
         if stream is not None:

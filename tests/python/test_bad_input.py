@@ -111,6 +111,36 @@ def test_splits_that_cannot_be_are_refused(fabric, splits, words):
         fabric.all_to_all([np.ones(2), np.ones(2)], splits=splits)
 
 
+@pytest.mark.parametrize("splits", [5, ["x", 1], [1], [-1, 3], [1 << 70, 0], [1 << 62, 1 << 62]])
+def test_splits_of_one_rank_are_refused_before_it_waits_for_others(fabric, splits):
+    with pytest.raises(weft.InvalidArgument, match="rank 0's must be 2 whole numbers") as caught:
+        fabric.rank(0).all_to_all(np.ones(2), np.ones(2), splits=splits)
+    assert (caught.value.rank, caught.value.device) == (0, "sim:0")
+
+
+def test_what_is_no_tensor_is_refused_of_one_rank_too(fabric):
+    with pytest.raises(weft.InvalidArgument, match="int is no tensor"):
+        fabric.rank(1).all_to_all(1)
+
+
+def test_an_output_that_cannot_be_made_is_an_error_of_weft(fabric):
+    endless = [np.broadcast_to(np.uint8(1), 1 << 62) for _ in range(2)]
+    for call in (fabric.all_gather, fabric.gather):
+        with pytest.raises(weft.SizeOverflow, match=r"rank 0: .*more than 2"):
+            call(endless)
+    with pytest.raises(weft.SizeOverflow, match="more than 2"):
+        fabric.rank(0).all_gather(endless[0])
+    with pytest.raises(weft.OutOfMemory, match="rank 0: "):
+        fabric.all_to_all(endless)
+
+
+def test_a_copy_is_between_the_ranks_of_its_fabric(fabric):
+    here, there = weft.zeros(2, device="sim:1"), weft.ones(2, device="sim:5")
+    with pytest.raises(weft.DeviceMismatch, match="the source is on sim:5, and no rank is"):
+        fabric.copy(there, here)
+    assert here.tolist() == [0, 0]
+
+
 def test_a_dtype_that_numpy_lacks_is_a_dtype_mismatch():
     with pytest.raises(weft.DTypeMismatch, match="5 is not a dtype"):
         weft.zeros(2).__array__(5)

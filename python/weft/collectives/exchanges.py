@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from weft import _weft
-from weft._call import member_list, rank_number
+from weft._call import member_list, rank_number, row_counts
 from weft._errors import invalid, named
 from weft._outputs import empty_like_kind, shape_of
 from weft.collectives.base import Base, gathered
@@ -180,19 +179,7 @@ def _split_rows(splits: Any, devices: list[str]) -> list[list[int]]:
         raise invalid(f"splits must be a list for each of {ranks} ranks, not {splits!r}") from None
     if len(given) != ranks:
         raise invalid(f"splits must have a row for each of {ranks} ranks, not {len(given)}")
-    rows = []
-    for rank, row in enumerate(given):
-        what = f"splits: rank {rank}'s must be {ranks} whole numbers from 0 on"
-        try:
-            numbers = [operator.index(x) for x in row]
-        except TypeError:
-            raise invalid(f"{what}, and {row!r} is not", rank=rank, device=devices[rank]) from None
-        if len(numbers) != ranks:
-            raise invalid(f"{what}, not {len(numbers)}", rank=rank, device=devices[rank])
-        if min(numbers) < 0 or sum(numbers) >= 1 << 63:
-            raise invalid(f"{what}, and {row!r} is not", rank=rank, device=devices[rank])
-        rows.append(numbers)
-    return rows
+    return [row_counts(row, rank, devices) for rank, row in enumerate(given)]
 
 
 def _exchanged(tensor: Any, rank: int, rows: list[list[int]] | None) -> Any:
