@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <system_error>
 
 #include "fabric/operation.h"
 
@@ -25,14 +26,18 @@ void Watchdog::watch(std::shared_ptr<Operation> operation) {
 
 void Watchdog::keep_looking(std::function<void()> look) {
   const MutexLock lock(mutex_);
-  if (stopping_ || look_) return;
-  look_ = std::move(look);
+  if (stopping_ || (look_ && thread_.joinable())) return;
+  if (!look_) look_ = std::move(look);
   start();
 }
 
 void Watchdog::start() {
   if (!thread_.joinable()) {
-    thread_ = std::thread([this] { run(); });
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error&) {
+      return;
+    }
   }
   changed_.notify_one();
 }

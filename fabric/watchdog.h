@@ -4,7 +4,9 @@
 // Invariants
 //   1. The thread starts with the first watch() or keep_looking() and ends with the watchdog;
 //      between operations it sleeps, and for longer than kLongestSleep if it has nothing to look
-//      at.
+//      at. Where the system has no room for a thread, the next of these calls tries again: what
+//      was launched cannot be refused any more, and its faults come to light at the next call of
+//      the fabric.
 //   2. It holds an operation only until that has been decided. It calls no user code.
 //
 // Thread safety: watch() from any thread. Every wait of the thread is for at most kLongestSleep.

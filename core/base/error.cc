@@ -1,6 +1,7 @@
 #include "core/base/error.h"
 
 #include <new>
+#include <system_error>
 
 namespace weft {
 
@@ -22,6 +23,11 @@ Error current_error() {
     return error;
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory, "the host has no memory left");
+  } catch (const std::system_error& error) {
+    // What starts a thread beyond the limit.
+    const bool full = error.code() == std::errc::resource_unavailable_try_again;
+    return full ? Error(ErrorCode::out_of_memory, "the system has no room for another thread")
+                : Error(ErrorCode::internal, error.what());
   } catch (const std::exception& error) {
     return Error(ErrorCode::internal, error.what());
   } catch (...) {

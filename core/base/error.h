@@ -58,8 +58,8 @@ std::string concat(const Parts&... parts) {
   return out.str();
 }
 
-// The exception that is being handled, as an Error: std::bad_alloc is OutOfMemory, what else is no
-// Error is InternalError.
+// The exception that is being handled, as an Error: std::bad_alloc and a thread that cannot be
+// started are OutOfMemory, what else is no Error is InternalError.
 Error current_error();
 
 template <class... Parts>

@@ -1,5 +1,7 @@
 // The Python exception classes, made from error.def: each is a weft.Error and the fitting built-in.
 #include <array>
+#include <new>
+#include <system_error>
 
 #include "python/bind/bind.h"
 #include "python/bind/convert.h"
@@ -37,12 +39,21 @@ nb::object or_none(const std::optional<T>& value) {
   return value ? nb::cast(*value) : nb::none();
 }
 
+void raise(const Error& error) {
+  const nb::object value = exception_of(error);
+  PyErr_SetObject(classes[static_cast<std::size_t>(error.code())], value.ptr());
+}
+
+// What is caught nowhere here is left to nanobind.
 void translate(const std::exception_ptr& pointer, void*) {
   try {
     std::rethrow_exception(pointer);
   } catch (const Error& error) {
-    const nb::object value = exception_of(error);
-    PyErr_SetObject(classes[static_cast<std::size_t>(error.code())], value.ptr());
+    raise(error);
+  } catch (const std::bad_alloc&) {
+    raise(current_error());
+  } catch (const std::system_error&) {
+    raise(current_error());
   }
 }
 

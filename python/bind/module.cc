@@ -4,8 +4,16 @@
 #include "python/bind/build_info.h"
 
 namespace weft::python {
+namespace {
 
-NB_MODULE(_weft, module) {
+// Types and errors are made once for the process. A second module, of another interpreter or after
+// the first was forgotten, would take them over from those that use them.
+bool is_made = false;
+
+}  // namespace
+
+NB_MODULE(once, module) {
+  is_made = true;
   module.doc() = "The native part of weft. Private: import weft instead.";
   module.attr("__version__") = kBuildInfo.version;
   rest_at_finalization();
@@ -38,3 +46,12 @@ NB_MODULE(_weft, module) {
 }
 
 }  // namespace weft::python
+
+// What Python calls; asks before nanobind prepares anything for another module.
+extern "C" NB_EXPORT PyObject* PyInit__weft() {
+  if (!weft::python::is_made) return weft::python::PyInit_once();
+  PyErr_SetString(PyExc_ImportError,
+                  "weft cannot be imported twice in one process, nor in a second interpreter: keep "
+                  "the module, or start another process");
+  return nullptr;
+}

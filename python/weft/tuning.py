@@ -52,7 +52,9 @@ class Place:
         """
         if self.path is None:
             return []
-        if self.named_by is None and not self.path.exists():
+        if self.named_by is None and not os.path.exists(
+            self.path
+        ):  # a folder that may not be entered has none
             return []
         try:
             return read(self.path)
