@@ -19,7 +19,6 @@ from python.faults.table import checked, covered, does_not_apply
 from python.faults.world import in_process
 from weft import events as events_module
 
-STRESS = [pytest.mark.stress]
 CAPACITY = 65_536
 
 
@@ -58,7 +57,7 @@ def overflow() -> None:
     "E-02",
     "a snapshot while operations record events",
     "whole, in order, and never behind an earlier one",
-    marks=STRESS,
+    stress=True,
 )
 def snapshots_in_traffic() -> None:
     with weft.Fabric("sim:3", timeout=60) as fabric:
@@ -138,7 +137,7 @@ does_not_apply(
     "E-07",
     "statistics are reset while operations run",
     "every reading agrees with itself: totals are the sums of their kinds",
-    marks=STRESS,
+    stress=True,
 )
 def reset_in_traffic() -> None:
     with weft.Fabric("sim:3", timeout=60) as fabric:
@@ -287,7 +286,7 @@ def garbage(name: str) -> None:
         "    print(json.dumps(['taken', '']))"
     )
     for value in GARBAGE if not isinstance(default, str) else ("abc", "-1", "x" * 1000, "é"):
-        done = in_process(code, **{name: value})
+        done = in_process(code, **{"WEFT_DEVICES": "sim:2", name: value})
         assert done.returncode == 0, done.stderr
         kind, message = json.loads(done.stdout)
         if name == "WEFT_DUMP":  # any text is a folder
@@ -296,7 +295,8 @@ def garbage(name: str) -> None:
         assert kind == "ConfigError", (value[:20], kind, message)
         assert message.startswith(f"{name} is '{value[:10]}"), message[:100]
         assert "must be" in message or ":" in message
-    assert json.loads(in_process(code, **{name: ""}).stdout)[0] == "taken"  # as if it were not set
+    unset = in_process(code, **{"WEFT_DEVICES": "sim:2", name: ""})
+    assert json.loads(unset.stdout)[0] == "taken"
 
 
 @checked(

@@ -38,7 +38,6 @@ TIMEOUT = 0.4
 #: Beyond a timeout, until the error is there; the C++ tests measure it on quiet machines.
 GRACE = 5.0
 ALGORITHMS = [a for a in matrix.ALGORITHMS["all_reduce"] if a != "auto"]
-STRESS = [pytest.mark.stress]
 
 
 @contextmanager
@@ -78,7 +77,7 @@ def faults(fabric: weft.Fabric) -> Any:
     "a rank never comes",
     "CollectiveTimeout on every rank that came, names the absent; nothing was launched",
     cases=(2, 3, 4),
-    marks=STRESS,
+    stress=True,
 )
 def absent_rank(world: int) -> None:
     with weft.Fabric(f"sim:{world}", timeout=TIMEOUT) as fabric:
@@ -132,7 +131,7 @@ def late_rank() -> None:
     "C-03",
     "a rank comes just when the others' time is over",
     "one outcome for all ranks, whichever it is",
-    marks=STRESS,
+    stress=True,
 )
 def at_the_deadline() -> None:
     outcomes = set()
@@ -201,7 +200,7 @@ class Unwilling:
     "C-05",
     "the thread of a rank raises while its call is prepared",
     "it gets its own exception, the others hear of it at once, and nothing was launched",
-    marks=STRESS,
+    stress=True,
 )
 def rank_that_raises() -> None:
     memory = Memory()
@@ -260,7 +259,7 @@ def timeout_while_waiting(algorithm: str) -> None:
     "C-08",
     "abort() from other threads, several at once, at any step",
     "CollectiveAborted for whoever waits; again and again does no harm",
-    marks=STRESS,
+    stress=True,
 )
 def aborts() -> None:
     with weft.Fabric("sim:3", timeout=30) as fabric:
@@ -278,7 +277,7 @@ def aborts() -> None:
     "C-09",
     "abort() while the operation ends",
     "one outcome for all ranks, and a success is whole",
-    marks=STRESS,
+    stress=True,
 )
 def abort_races() -> None:
     with weft.Fabric("sim:3", timeout=30) as fabric:
@@ -461,7 +460,7 @@ covered(
     "C-17",
     "several threads call one fabric at once",
     "one after the other: every call has its own result",
-    marks=STRESS,
+    stress=True,
 )
 def calls_at_once() -> None:
     with weft.Fabric("sim:3", timeout=60) as fabric:
@@ -482,7 +481,7 @@ def calls_at_once() -> None:
     "C-18",
     "two fabrics on the same devices, called in opposite orders",
     "each has its own streams: no deadlock, and exact results",
-    marks=STRESS,
+    stress=True,
 )
 def two_fabrics() -> None:
     with (

@@ -29,7 +29,7 @@ class Row:
     required: str
     check: Callable[..., None] | None = None
     cases: tuple[Any, ...] = ()  # the check is called with each; without any, once
-    marks: tuple[Any, ...] = ()
+    stress: bool = False  # concurrent: run many times by `make stress`
     tests: tuple[tuple[str, str], ...] = ()  # (file, name of the test case)
     reason: str = ""  # why it does not apply
 
@@ -45,12 +45,12 @@ rows: list[Row] = []
 
 
 def checked(
-    id: str, fault: str, required: str, *, cases: Iterable[Any] = (), marks: Iterable[Any] = ()
+    id: str, fault: str, required: str, *, cases: Iterable[Any] = (), stress: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Enters the function as the check of a row. cases: what it is called with, one at a time."""
 
     def enter(function: Callable[..., None]) -> Callable[..., None]:
-        rows.append(Row(id, fault, required, function, tuple(cases), tuple(marks)))
+        rows.append(Row(id, fault, required, function, tuple(cases), stress))
         return function
 
     return enter

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from python import matrix
 from python.faults import (
     arguments,  # noqa: F401
     devices,  # noqa: F401
@@ -18,25 +18,38 @@ from python.faults import (
     runtime,  # noqa: F401
     world,  # noqa: F401
 )
+from python.faults.calls import COLLECTIVES
 from python.faults.table import SECTIONS, Row, expected_ids, has_test, rows
 
 NOTHING = object()
 
 
-def checks() -> Iterator[Any]:
-    """A parameter for each check, and for each case of it."""
+def checks(stress: bool) -> list[Any]:
+    """A parameter for each check, and for each case of it: of concurrent faults, or of others."""
+    found = []
     for row in rows:
-        if row.check is None:
-            continue
         for case in row.cases or (NOTHING,):
             marked = isinstance(case, type(pytest.param()))
             value, marks = (case.values[0], case.marks) if marked else (case, ())
+            if row.check is None or stress != (row.stress and not marks):  # marked: slow
+                continue
             name = "" if value is NOTHING else f" {getattr(value, '__name__', value)}"
-            yield pytest.param(row, value, id=row.id + name, marks=(*row.marks, *marks))
+            found.append(pytest.param(row, value, id=row.id + name, marks=marks))
+    return found
 
 
-@pytest.mark.parametrize(("row", "case"), list(checks()))
+@pytest.mark.parametrize(("row", "case"), checks(stress=False))
 def test_a_fault_has_the_outcome_that_is_required(row: Row, case: Any) -> None:
+    run(row, case)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize(("row", "case"), checks(stress=True))
+def test_a_concurrent_fault_has_the_outcome_that_is_required(row: Row, case: Any) -> None:
+    run(row, case)
+
+
+def run(row: Row, case: Any) -> None:
     assert row.check is not None
     if case is NOTHING:
         row.check()
@@ -67,6 +80,10 @@ def test_every_row_is_there_once() -> None:
     assert [id for id, count in Counter(row.id for row in rows).items() if count > 1] == []
     assert sorted(row.id for row in rows) == sorted(expected_ids())
     assert sum(SECTIONS.values()) == len(rows) == 103
+
+
+def test_checks_of_arguments_go_through_every_collective() -> None:
+    assert {*COLLECTIVES} == {*matrix.ALGORITHMS, "bucket"}
 
 
 @pytest.mark.parametrize("row", rows, ids=lambda row: row.id)
