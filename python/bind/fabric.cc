@@ -104,10 +104,14 @@ void check_member(const Fabric& fabric, const char* what, const Tensor& tensor) 
 }
 
 void copy(Fabric& fabric, nb::handle from, nb::handle to) {
-  fabric.check_usable();
-  if (fabric.capturing()) {
-    fail(ErrorCode::invalid_argument,
-         "copy is done at once and not recorded: it cannot be asked for during a capture");
+  {
+    // Who has the launch lock may drop a foreign tensor, and that needs the GIL.
+    const nb::gil_scoped_release released;
+    fabric.check_usable();
+    if (fabric.capturing()) {
+      fail(ErrorCode::invalid_argument,
+           "copy is done at once and not recorded: it cannot be asked for during a capture");
+    }
   }
   const Tensor source = import_tensor(from, 0, Alignment::any);
   const Tensor target = import_tensor(to, 0, Alignment::any);

@@ -201,19 +201,29 @@ def test_a_process_that_is_killed_leaves_its_last_file(tmp_path):
     assert problems == []
 
 
+# Another thread has both locks at the fork: in the child they are never free again.
 FORK = """
+import threading
+from weft import _publish
+held, let_go = threading.Event(), threading.Event()
+def hold():
+    with fabric._published._owner._changed, _publish._lock:
+        held.set()
+        let_go.wait(60)
+threading.Thread(target=hold).start()
+held.wait(60)
 child = os.fork()
 if child == 0:
     fabric.close()
     fabric = None
     names = sorted(file.name for file in folder.glob("*.json"))
-    import threading
     alone = threading.active_count() == 1
     own = weft.Fabric("sim:2")
     theirs = folder / f"weft-{os.getpid()}.json"
     wait_for(theirs.exists)
     own.close()
     sys.exit(0 if alone and names == [mine.name] and not theirs.exists() else 1)
+let_go.set()
 _, status = os.waitpid(child, 0)
 stamp = mine.stat().st_mtime_ns
 wait_for(lambda: mine.stat().st_mtime_ns != stamp)
