@@ -95,7 +95,8 @@ def append(record: Counts, heading: Counts, found: Counts) -> None:
     """One step more. What begins where a run of the same command and date ended continues it."""
     runs = record["runs"]
     for i, run in enumerate(runs):
-        if run["date"] == heading["date"] and run["first"] + run["count"] == found["first"]:
+        same = (run["command"], run["date"]) == (heading["command"], heading["date"])
+        if same and run["first"] + run["count"] == found["first"]:
             runs[i] = heading | add(
                 {name: run[name] for name in found}, found | {"first": 0}
             )  # fmt: skip

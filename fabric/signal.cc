@@ -51,6 +51,7 @@ bool Waiter::wait(std::uint32_t& word, const Goal& goal) {
     pause_briefly();
   }
   if (deadline_ns_ == 0) deadline_ns_ = now_ns() + limits_.timeout_ns;
+  SimScheduler::Wait wait;
   while (!poll(word, target, seen)) {
     if (aborted()) {
       give_up(Outcome::aborted, goal, seen);
@@ -61,7 +62,7 @@ bool Waiter::wait(std::uint32_t& word, const Goal& goal) {
       std::atomic_ref(*limits_.abort_flag).store(1, std::memory_order_relaxed);
       return false;
     }
-    SimScheduler::yield_waiting();
+    wait.yield();
   }
   return true;
 }

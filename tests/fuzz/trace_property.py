@@ -77,9 +77,12 @@ def check_tables(trace: tracing.Trace, tables: dict[str, Any]) -> None:
     assert tables["events"] == len(trace.operations) + len(trace.slices)
     assert sum(row["operations"] for row in tables["ranks"]) <= len(trace.operations)
     assert tables["faults_total"] >= len(tables["faults"])
-    if tables["chunks"] is not None:
-        found = tables["chunks"]["stragglers"]
-        assert found["examined"] >= found["held_up"] >= len(found["overall"])
+    found = [tables["stragglers"]]
+    if tables["chunks"] is not None and tables["chunks"]["predicted"] is not None:
+        found.append(tables["chunks"]["predicted"]["stragglers"])
+    for one in found:
+        assert one["examined"] >= one["held_up"]
+        assert len(one["overall"]) <= one["examined"]
 
 
 def check_page(tables: dict[str, Any], page: str) -> None:

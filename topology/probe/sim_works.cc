@@ -31,9 +31,10 @@ void store(std::uint32_t* word, std::uint32_t value) {
 
 // False: the deadline came first.
 bool wait_for(const std::uint32_t* word, std::uint32_t goal, Deadline deadline) {
+  SimScheduler::Wait wait;
   while (!Epoch(load(word)).reached(Epoch(goal))) {
     if (deadline.passed()) return false;
-    SimScheduler::yield_waiting();
+    wait.yield();
   }
   return true;
 }

@@ -1,16 +1,21 @@
 #include "core/device/sim/scheduler.h"
 
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "core/base/config.h"
 #include "core/base/mutex.h"
 
 namespace weft {
 namespace {
+
+constexpr std::int64_t kPatience = 1'000'000;  // ns
+constexpr timespec kNap{0, 50'000};
 
 struct State {
   Mutex mutex;
@@ -71,11 +76,14 @@ void SimScheduler::yield_point() {
   wait_for_turn(s);
 }
 
-void SimScheduler::yield_waiting() {
-  if (seeded()) {
-    yield_point();
-  } else {
+void SimScheduler::Wait::yield() {
+  if (seeded()) return yield_point();
+  const std::int64_t now = now_ns();
+  if (begun_ns_ == 0) begun_ns_ = now;
+  if (now - begun_ns_ < kPatience) {
     sched_yield();
+  } else {
+    nanosleep(&kNap, nullptr);
   }
 }
 

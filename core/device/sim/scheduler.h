@@ -18,8 +18,16 @@ class SimScheduler {
 
   // Called by works wherever another stream could go first: in waits and between pieces.
   static void yield_point();
-  // Called by a work that polls and found nothing: as yield_point(), and gives the processor away.
-  static void yield_waiting();
+  // One wait of a work that polls. yield(), called where it found nothing, is a yield_point() and
+  // gives the processor away. Fair schedulers hold a thread that yields again and again back behind
+  // busy ones, for many times their slice: after a millisecond it sleeps instead.
+  class Wait {
+   public:
+    void yield();
+
+   private:
+    std::int64_t begun_ns_ = 0;
+  };
 
   // Held while a work runs.
   class Turn {

@@ -51,7 +51,8 @@ EventPool& event_pool() {
 void run_wait(const WorkContext&, const void* params) {
   const auto& p = *static_cast<const SimEventParams*>(params);
   // Polled, not blocked on, so that under a seeded scheduler other streams get their turn.
-  while (!p.event->reached(p.number)) SimScheduler::yield_waiting();
+  SimScheduler::Wait wait;
+  while (!p.event->reached(p.number)) wait.yield();
 }
 
 struct CopyParams {

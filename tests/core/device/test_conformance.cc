@@ -256,7 +256,8 @@ struct GateParams {
 void gate_work(const WorkContext&, const void* params) {
   const auto& p = *static_cast<const GateParams*>(params);
   p.begun->fetch_add(1, std::memory_order_relaxed);
-  while (p.begun->load(std::memory_order_relaxed) < p.streams) SimScheduler::yield_waiting();
+  SimScheduler::Wait wait;
+  while (p.begun->load(std::memory_order_relaxed) < p.streams) wait.yield();
 }
 
 TEST_CASE(
