@@ -68,7 +68,7 @@ Fabric::Fabric(const FabricOptions& options)
       blocks_(options.blocks),
       prepare_scratch_(options.prepare_scratch),
       rendezvous_(WorldSize(static_cast<std::int32_t>(options.devices.size()))),
-      events_on_(config().events),
+      events_on_(options.events.value_or(config().events)),
       stats_(WorldSize(static_cast<std::int32_t>(options.devices.size()))) {
   for (Device* device : options.devices) ranks_.push_back({device, {}, {}});
   for (const RankState& rank : ranks_) {

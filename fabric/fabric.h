@@ -50,6 +50,7 @@ struct FabricOptions {
   Bytes scratch{0};               // for the slots of one rank
   std::uint32_t first_epoch = 0;  // where all counts start: tests of the 2^32 wrap
   std::int32_t blocks = 1;        // the most blocks an operation may use
+  std::optional<bool> events{};   // whether they are recorded; nothing: as WEFT_EVENTS says
   // Puts the ranks' scratch as operations must find it, on the ranks' streams, by work that it
   // submits and does not wait for. Called by open() and recover(), after the signals' reset has
   // been submitted. May throw what devices throw.
@@ -157,7 +158,8 @@ class Fabric {
   std::shared_ptr<void> extension;
 
   EventRing& events() { return events_; }
-  // Does nothing where WEFT_EVENTS is off.
+  bool records_events() const { return events_on_; }
+  // Does nothing where events are not recorded.
   void record_event(const Notice& notice) noexcept;
   Stats& stats() { return stats_; }
 

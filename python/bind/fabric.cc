@@ -57,7 +57,7 @@ std::shared_ptr<Fabric> without_gil_at_the_end(std::shared_ptr<Fabric> fabric) {
 
 std::shared_ptr<Fabric> open(const std::vector<std::string>& names, double timeout,
                              const topology::Topology* topology, std::int64_t scratch,
-                             std::uint32_t first_epoch) {
+                             std::uint32_t first_epoch, std::optional<bool> events) {
   const nb::gil_scoped_release released;
   fabric::FabricOptions options;
   std::vector<DeviceId> ids;
@@ -69,6 +69,7 @@ std::shared_ptr<Fabric> open(const std::vector<std::string>& names, double timeo
   options.timeout_seconds = timeout;
   options.scratch = Bytes(scratch);
   options.first_epoch = first_epoch;
+  options.events = events;
   return without_gil_at_the_end(collectives::open(std::move(options)));
 }
 
@@ -213,12 +214,13 @@ void bind_fabric(nb::module_& module) {
   nb::class_<Fabric> type(module, "Fabric", "Ranks bound to devices. Wrapped by weft.Fabric.");
   type.def(nb::new_(&open), nb::arg("devices"), nb::arg("timeout") = 30.0,
            nb::arg("topology").none() = nb::none(), nb::arg("scratch") = 0,
-           nb::arg("first_epoch") = 0)
+           nb::arg("first_epoch") = 0, nb::arg("events").none() = nb::none())
       .def_prop_ro("size", [](const Fabric& f) { return f.world().value(); })
       .def_prop_ro("devices", device_names)
       .def_prop_ro("backend",
                    [](const Fabric& f) { return f.backend() == DeviceKind::cuda ? "cuda" : "sim"; })
       .def_prop_ro("topology", [](const Fabric& f) { return f.topology(); })
+      .def_prop_ro("records_events", &Fabric::records_events)
       .def_prop_ro("closed", &Fabric::closed, Released())
       .def("peer_access", peer_access)
       .def("copy", copy, nb::arg("src").none(), nb::arg("dst").none())

@@ -58,6 +58,7 @@ class Fabric(Collectives):
     stats: a folder, in which a thread of this process writes the statistics of its open fabrics
     twice a second, for `weft stats` (docs/statistics.md). None is WEFT_STATS, "" none. OSError as
     above.
+    events: whether it records events (`weft.events`); None is WEFT_EVENTS.
 
     Raises InvalidArgument (it says what there is), ConfigError (also on CUDA with more than one
     rank while CUDA_LAUNCH_BLOCKING is set, under which ranks would wait for each other for ever),
@@ -92,6 +93,7 @@ class Fabric(Collectives):
         tuning: str | os.PathLike[str] | None = None,
         dump: str | os.PathLike[str] | None = None,
         stats: str | os.PathLike[str] | None = None,
+        events: bool | None = None,
     ) -> None:
         names = resolve(devices)
         seconds = seconds_or_default(timeout, float(str(setting("WEFT_TIMEOUT"))))
@@ -117,7 +119,9 @@ class Fabric(Collectives):
         published = target_folder(stats) if stats else None
         where = place(tuning)
         tables = where.tables()
-        self._native = _weft.Fabric(names, seconds, native, size)
+        if events is not None and not isinstance(events, bool):
+            raise invalid(f"events must be True, False or None, not {events!r}")
+        self._native = _weft.Fabric(names, seconds, native, size, events=events)
         self._tuning = InForce(self._native, tables, where.path)
         self._devices = list(self._native.devices)
         self._in_flight = InFlight(self._native, seconds)
@@ -289,7 +293,7 @@ class Fabric(Collectives):
         Open it in ui.perfetto.dev: a rank is a process, times are microseconds since the block
         began. detail: "ops", or "chunks" for what every piece of every operation did besides (see
         `weft.chunks`). Waits for what is under way at the end.
-        InvalidArgument where WEFT_EVENTS is off: there is nothing to write.
+        InvalidArgument where events are not recorded: there is nothing to write.
         """
         from weft.trace import record
 

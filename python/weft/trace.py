@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weft import _weft
-from weft._config import setting
 from weft._errors import invalid
 from weft.events import NOT_OPERATIONS
 
@@ -110,13 +109,15 @@ def _metadata(name: str, pid: int, tid: int, args: dict[str, Any]) -> dict[str, 
 def record(fabric: Fabric, path: str | os.PathLike[str], detail: str) -> Iterator[None]:
     """Write what `fabric` does inside the `with` to `path`, also when the body raises.
 
-    InvalidArgument for a `detail` other than "ops" and "chunks", and where WEFT_EVENTS is off;
+    InvalidArgument for a `detail` other than "ops" and "chunks", and where events are not recorded;
     OSError, before the body runs, where the file cannot be written.
     """
     if detail not in ("ops", "chunks"):
         raise invalid(f'detail must be "ops" or "chunks", not {detail!r}')
-    if not setting("WEFT_EVENTS"):
-        raise invalid("a trace is made of events, and WEFT_EVENTS has switched them off")
+    if not fabric._native.records_events:
+        raise invalid(
+            "a trace is made of events: WEFT_EVENTS, or events=False, has them switched off"
+        )
     target = Path(path)
     target.write_text("", encoding="utf-8")
     start_ns = time.monotonic_ns()

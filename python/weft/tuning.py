@@ -52,9 +52,8 @@ class Place:
         """
         if self.path is None:
             return []
-        if self.named_by is None and not os.path.exists(
-            self.path
-        ):  # a folder that may not be entered has none
+        # Path.exists() would raise for a folder that may not be entered, which is none here.
+        if self.named_by is None and not os.path.exists(self.path):
             return []
         try:
             return read(self.path)

@@ -324,3 +324,18 @@ def test_each_rank_tells_when_it_called(fabric):
     assert called[1] - called[0] > 0
     assert called[2] - called[1] > 0
     assert len({row["t_launch_ns"] for row in of_kind(fabric, "barrier")}) == 1
+
+
+def test_events_are_recorded_by_the_fabrics_that_are_to(tmp_path):
+    with weft.Fabric("sim:2", events=False) as silent, weft.Fabric("sim:2", events=True) as told:
+        for fabric in (silent, told):
+            reduce_once(fabric)
+        assert len(silent.events()) == 0
+        assert silent.stats()["operations"] == 1
+        assert len(told.events().operations) == 2
+        path = tmp_path / "t.json"
+        with pytest.raises(weft.InvalidArgument, match="events=False"), silent.trace(path):
+            pytest.fail("the block ran")
+        assert not path.exists()
+    with pytest.raises(weft.InvalidArgument, match="events must be"):
+        weft.Fabric("sim:2", events=1)

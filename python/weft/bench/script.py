@@ -5,12 +5,13 @@ from __future__ import annotations
 import faulthandler
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-__all__ = ["end_after", "middle", "wait_until", "write_record"]
+__all__ = ["end_after", "limit", "middle", "wait_until", "write_record"]
 
 _NAP = 2e-4  # seconds between two looks
 
@@ -21,6 +22,16 @@ def end_after(seconds: float) -> None:
     The last resort against what has no deadline of its own: it does not depend on Python running.
     """
     faulthandler.dump_traceback_later(seconds, exit=True)
+
+
+@contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    """The same for a block: what comes after it may take longer."""
+    end_after(seconds)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:

@@ -148,6 +148,15 @@ TEST_CASE("reading takes nothing away") {
   CHECK(ring->snapshot().events.size() == 1);
 }
 
+TEST_CASE("16 writers of 1,000,000 events: recorded is kept and dropped, exactly" *
+          doctest::test_suite("slow")) {
+  EventRing ring;
+  const Load load{.writers = 16, .events = 1'000'000, .readers = 1};
+  CHECK(run(ring, load) == 0);
+  check_end(ring, load);
+  CHECK(ring.recorded() == 16'000'000);
+}
+
 TEST_CASE("16 writers of 100,000 events and 2 readers: nothing torn, lost or counted twice") {
   const auto ring = std::make_unique<EventRing>();
   const Load load{.writers = 16, .events = 100'000, .readers = 2};

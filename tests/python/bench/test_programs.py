@@ -383,3 +383,30 @@ def test_a_record_of_something_else_is_left_alone(tmp_path, counting):
     arguments = [str(counting), "--seeds", "0:1", "--json", str(path)]
     assert program("soak").main(arguments) == 2
     assert path.read_text() == '{"schema": "weft.open/1"}'
+
+
+# events.py
+
+
+def test_the_cost_of_events_is_told_with_its_interval(tmp_path, capfd):
+    module = program("events")
+    path = tmp_path / "events.json"
+    arguments = ["--devices", "sim:2", "--pairs", "30", "--most", "16384", "--json", str(path)]
+    assert module.main(arguments) == 0
+    record = json.loads(path.read_text())
+    assert set(record) == HEADING | {"devices", "rows"}
+    assert record["schema"] == "weft.events-cost/1"
+    assert [row["bytes"] for row in record["rows"]] == [1024, 16384]
+    for row in record["rows"]:
+        assert row["pairs"] == 30
+        assert row["cost_us_low"] <= row["cost_us"] <= row["cost_us_high"]
+        assert row["bound_us"] == max(0.01 * row["off_us"], 0.1)
+    assert capfd.readouterr().out.count("events cost") == 2
+
+
+def test_the_interval_of_a_median_widens_with_what_is_apart():
+    module = program("events")
+    assert module.interval([1.0] * 50) == (1.0, 1.0)
+    low, high = module.interval([float(i) for i in range(1000)])
+    assert low < 499.5 < high
+    assert high - low == pytest.approx(62, abs=2)  # 2 * 0.98 * sqrt(1000)
