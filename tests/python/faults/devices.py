@@ -47,6 +47,7 @@ covered(
     "D-04",
     "an error that another library left behind",
     "calls go by their own result, and leave no error of theirs behind",
+    (_DRIVER, "an error that another library left behind is neither taken for ours nor swallowed"),
     (_DRIVER, _MAPPED),
     (_DRIVER, "a stream that is busy is no error; to ask leaves captures and the current device "
      "alone"),

@@ -232,6 +232,18 @@ TEST_CASE("a CUDA error becomes the error it means, names the call and leaves no
   }
 }
 
+TEST_CASE("an error that another library left behind is neither taken for ours nor swallowed") {
+  const FakeCuda fake;
+  driver.pending = cudaErrorInvalidConfiguration;
+  CudaDevice device(1);
+  void* const memory = device.allocate(Bytes(16));
+  device.fill({}, memory, 5, Bytes(2));
+  CHECK(device.query({}));
+  CHECK(device.is_idle({}));
+  device.deallocate(memory);
+  CHECK(driver.pending == cudaErrorInvalidConfiguration);
+}
+
 TEST_CASE("an event that is not there yet is no error, and waiting for it ends") {
   const FakeCuda fake;
   CudaDevice device(0);
