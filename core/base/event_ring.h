@@ -13,12 +13,10 @@
 // stores. Thread-safe throughout.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -84,7 +82,7 @@ struct EventRecord {
  private:
   template <std::size_t kSize>
   static void set(char (&to)[kSize], std::string_view from) {
-    std::memcpy(to, from.data(), std::min(kSize, from.size()));
+    from.copy(to, kSize);
   }
 };
 static_assert(sizeof(EventRecord) == 128);
